@@ -1,0 +1,671 @@
+"""Variational inference for a mixture of 2-D Gaussians with a discrete latent variable (part 2 of the assignment).
+
+Model, for each of N points x in R^2 with its component z, a one-hot vector of length K:
+
+    z     ~ OnehotDiscrete(pi)
+    x | z ~ Normal(mu_z, diag(sigma_z^2))
+
+Inference: a discrete posterior q(z | x) whose logits are one quadratic function of x for each component. Learning: the
+lower bound  E_q[log p(x, z) - log q(z | x)] <= log p(x)  rises by stochastic gradients of `zs.nvil` (Mnih & Gregor
+2014), which needs no derivative through the discrete z. The family of q contains the true posterior, so the bound can
+close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood.
+
+The likelihood of a mixture has no largest value: a component that shrinks onto one point sends it to infinity. Two
+guards: the variances have a floor, 1e-6 of a column's variance (the same as `reg_covar` of the EM that we compare
+with), which bounds the likelihood; and a restart with a component on that floor is chosen only where every restart has
+one. `restarts_set_aside` in metrics.json counts those that the second guard kept out.
+
+    python gmm_vi.py                        # N = 100 points of K = 3 components, about 20 s on 2 cores
+    python gmm_vi.py --data points.csv      # your own points
+
+Expect the log-likelihood of the best of 20 EM runs to within 1e-3 nats per point, and a bound that touches it.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Ellipse
+from scipy.optimize import linear_sum_assignment
+from scipy.special import log_softmax, logsumexp
+from sklearn.cluster import kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from tqdm import tqdm
+
+import utils  # before TensorFlow, which it loads without start-up messages
+from utils import InputError, RunFolder, setting
+
+import tensorflow as tf  # isort: skip
+import zhusuan as zs  # isort: skip
+
+# Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z.
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result of a run."""
+
+    n: int = setting(100, "number of points to draw from the true mixture", at_least=1, at_most=10**8)
+    k: int = setting(3, "number of components", at_least=1, at_most=100)
+    separation: float = setting(
+        5.0, "least distance of two true means, in RMS standard deviations", at_least=0.0, at_most=1000.0
+    )
+    data: str | None = setting(None, "CSV of two numeric columns to fit instead of drawn points")
+    restarts: int = setting(50, "fits from different starts, run together; the best bound wins", 1, 10_000)
+    steps: int = setting(10_000, "gradient steps of each restart", at_least=1, at_most=10**8)
+    seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
+    out: str = setting("plots/gmm", "folder for figures and metrics.json")
+    batch_size: int = setting(512)
+    n_samples: int = setting(1)
+    learning_rate: float = setting(0.05)
+    baseline_units: int = setting(16)
+    start_std: float = setting(0.5)  # in standard deviations of a column
+    variance_floor: float = setting(1e-6)  # in variances of a column
+    measurements: int = setting(100)
+
+
+class Parameters(NamedTuple):
+    """A mixture's parameters: weights `[K]`, means `[K, 2]` and standard deviations `[K, 2]`."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    stds: np.ndarray
+
+    def reorder(self, order: np.ndarray) -> "Parameters":
+        """The same mixture with its components in another order."""
+        return Parameters(*(parameter[order] for parameter in self))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Model
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def mixture(
+    observed: dict[str, Any],
+    weight_logits: tf.Tensor,
+    means: tf.Tensor,
+    logstds: tf.Tensor,
+    n: int,
+    n_samples: int | None = None,
+) -> zs.BayesianNet:
+    """The generative model. Leading axes of the parameters, such as restarts, are batch axes.
+
+    Args:
+        observed: values of z `[..., N, K]` or x `[..., N, 2]`; what is not observed is drawn.
+        weight_logits: log pi `[..., K]`, unnormalised.
+        means: mu `[..., K, 2]`.
+        logstds: log sigma `[..., K, 2]`.
+        n: number of points N.
+        n_samples: number of samples of z on a new leading axis.
+    """
+    with zs.BayesianNet(observed) as model:
+        logits = tf.repeat(weight_logits[..., None, :], n, axis=-2)  # [..., N, K]
+        z = zs.OnehotDiscrete("z", logits, n_samples=n_samples, dtype=weight_logits.dtype)
+        zs.Normal("x", tf.matmul(z, means), logstd=tf.matmul(z, logstds), group_ndims=1)
+    return model
+
+
+def log_joints(x: tf.Tensor, weight_logits: tf.Tensor, means: tf.Tensor, logstds: tf.Tensor) -> tf.Tensor:
+    """log p(x, z) for every z, `[K, ..., N]`: z is observed as all K one-hot vectors at once. For measuring only."""
+    k = weight_logits.shape[-1]
+    every_z = tf.reshape(tf.eye(k, dtype=x.dtype), [k] + [1] * weight_logits.shape.rank + [k])
+    return mixture({"z": every_z, "x": x}, weight_logits, means, logstds, x.shape[-2]).log_joint()
+
+
+class Mixture(tf.Module):
+    """The learned parameters of R mixtures, in standardised units."""
+
+    def __init__(self, means: np.ndarray, settings: Settings) -> None:
+        super().__init__()
+        r, k, _ = means.shape
+        self.weight_logits = tf.Variable(tf.zeros([r, k]))
+        self.means = tf.Variable(means)  # [R, K, 2]
+        self.log_scales = tf.Variable(tf.fill([r, k, 2], np.log(settings.start_std).astype(np.float32)))
+        self.variance_floor = settings.variance_floor
+
+    def __call__(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Weight logits `[R, K]`, means `[R, K, 2]` and log standard deviations `[R, K, 2]`."""
+        variances = self.variance_floor + tf.exp(2 * self.log_scales)
+        return tf.identity(self.weight_logits), tf.identity(self.means), 0.5 * tf.math.log(variances)
+
+
+def draw_truth(settings: Settings, rng: np.random.Generator) -> Parameters:
+    """A random mixture: unequal weights, unequal sigma of root mean square 1, the closest means `separation` apart."""
+    weights = rng.dirichlet(np.full(settings.k, 5.0))
+    stds = np.exp(rng.uniform(np.log(0.6), np.log(1.5), (settings.k, 2)))
+    stds /= np.sqrt(np.mean(np.square(stds)))
+    means = rng.normal(size=(settings.k, 2))
+    distances = np.linalg.norm(means[:, None] - means, axis=-1)[np.triu_indices(settings.k, 1)]
+    means *= settings.separation / distances.min(initial=np.inf) if settings.k > 1 else 0.0
+    return Parameters(weights, means, stds)
+
+
+def draw_data(truth: Parameters, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws N points from the generative model: x `[N, 2]` and the component of each `[N]`."""
+    model = mixture({}, tf.math.log(truth.weights), tf.constant(truth.means), tf.math.log(truth.stds), n)
+    z, x = model.outputs(["z", "x"])
+    return x.numpy(), tf.argmax(z, axis=-1).numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Variational posterior
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Posterior(tf.Module):
+    """q(z | x): a softmax of quadratic functions of x, amortised over the points.
+
+    By Bayes' rule log p(z = k | x) is, up to a constant in k,
+
+        log pi_k - sum_d log sigma_kd - sum_d (x_d - mu_kd)^2 / (2 sigma_kd^2).
+
+    The logits here are  a_k - sum_d ((x_d - c_kd) / s_kd)^2 / 2  with free a, c, s, which is that function at
+    c = mu, s = sigma, a_k = log pi_k - sum_d log sigma_kd. So the family contains the true posterior of every mixture
+    of the model. Centres and log scales, rather than coefficients of x and x^2, keep one learning rate right for wide
+    and narrow components alike.
+    """
+
+    def __init__(self, means: np.ndarray, settings: Settings) -> None:
+        super().__init__()
+        r, k, _ = means.shape
+        self.offsets = tf.Variable(tf.zeros([r, k]))
+        self.centres = tf.Variable(means)  # [R, K, 2]
+        self.log_scales = tf.Variable(tf.fill([r, k, 2], np.log(settings.start_std).astype(np.float32)))
+
+    def logits(self, x: tf.Tensor, restarts: slice = slice(None)) -> tf.Tensor:
+        """Unnormalised log q(z | x), `[R, B, K]`, of x `[B, 2]`, for all restarts or some."""
+        offsets, centres, log_scales = (
+            tf.cast(v[restarts], x.dtype)[:, None] for v in (self.offsets, self.centres, self.log_scales)
+        )
+        standardized = (x[:, None] - centres) * tf.exp(-log_scales)  # [R, B, K, 2]
+        return offsets - 0.5 * tf.reduce_sum(tf.square(standardized), axis=-1)
+
+    def __call__(self, x: tf.Tensor, n_samples: int) -> zs.BayesianNet:
+        with zs.BayesianNet() as posterior:
+            zs.OnehotDiscrete("z", self.logits(x), n_samples=n_samples, dtype=tf.float32)  # [S, R, B, K]
+        return posterior
+
+
+class Baseline(tf.Module):
+    """A small network of x for each restart that predicts NVIL's learning signal, and so lowers its variance."""
+
+    def __init__(self, settings: Settings, rng: np.random.Generator) -> None:
+        super().__init__()
+        r, units = settings.restarts, settings.baseline_units
+        self.hidden_weights = tf.Variable(rng.normal(size=(r, 2, units)).astype(np.float32))
+        self.hidden_biases = tf.Variable(tf.zeros([r, 1, units]))
+        self.weights = tf.Variable(tf.zeros([r, units, 1]))
+        # log p(x) of a standard normal in 2-D is -2.8 on average.
+        self.biases = tf.Variable(tf.fill([r, 1, 1], -2.8))
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        hidden = tf.tanh(tf.matmul(x, self.hidden_weights) + self.hidden_biases)  # [R, B, units]
+        return tf.squeeze(tf.matmul(hidden, self.weights) + self.biases, axis=-1)  # [R, B]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Objective and training
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Training(tf.Module):
+    """R fits of one data set, a tensor axis of one compiled program. All that it changes is a variable, so that a
+    checkpoint holds the whole state.
+
+    Args:
+        points: standardised points `[N, 2]`, float32.
+        settings: the run's settings.
+    """
+
+    def __init__(self, points: np.ndarray, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.points = tf.constant(points)
+        rng = np.random.default_rng([settings.seed, 1])
+        # Starts: seeds of k-means++ on at most 10,000 points, wide components, and the posterior that belongs to them.
+        sample = points if len(points) <= 10_000 else points[rng.choice(len(points), 10_000, replace=False)]
+        seeds = rng.integers(2**31, size=settings.restarts)
+        means = np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
+        self.mixture = Mixture(means, settings)
+        self.posterior = Posterior(means, settings)
+        self.baseline = Baseline(settings, rng)
+        self.learned = self.mixture.trainable_variables
+        self.learned += self.posterior.trainable_variables + self.baseline.trainable_variables
+        schedule = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
+        self.optimizer = tf.keras.optimizers.Adam(schedule)
+        self.optimizer.build(self.learned)
+
+    def cost(self, x: tf.Tensor) -> tf.Tensor:
+        """NVIL's surrogate cost of x `[B, 2]`, nats per point, summed over the restarts, which share no variable."""
+        s = self.settings.n_samples
+        parameters = self.mixture()
+
+        def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
+            return mixture(values, *parameters, x.shape[0], s).log_joint()  # [S, R, B]
+
+        posterior = self.posterior(x, s)
+        latent = {"z": posterior.query("z", outputs=True, local_log_prob=True)}
+        cost, _ = zs.nvil(log_joint, {"x": x}, latent, baseline=self.baseline(x), axis=0)  # [R, B]
+        return tf.reduce_sum(tf.reduce_mean(cost, axis=-1))
+
+    @tf.function(jit_compile=True)
+    def train(self, steps: int) -> None:
+        """Takes gradient steps, each on all points or on a random batch of them."""
+        n, batch_size = self.points.shape[0], self.settings.batch_size
+        for _ in tf.range(steps):
+            x = self.points
+            if n > batch_size:
+                x = tf.gather(x, zs.get_generator().uniform([batch_size], maxval=n, dtype=tf.int32))
+            with tf.GradientTape() as tape:
+                cost = self.cost(x)
+            self.optimizer.apply(tape.gradient(cost, self.learned), self.learned)
+
+    @tf.function(jit_compile=True)
+    def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Exact mean log-likelihood and lower bound of x `[B, 2]` for every restart, `[R]`, in its float type."""
+        log_joint = log_joints(x, *(tf.cast(p, x.dtype) for p in self.mixture()))  # [K, R, B]
+        log_q = tf.transpose(tf.nn.log_softmax(self.posterior.logits(x)), [2, 0, 1])
+        log_likelihood = tf.reduce_logsumexp(log_joint, axis=0)
+        bound = tf.reduce_sum(tf.exp(log_q) * (log_joint - log_q), axis=0)
+        return tf.reduce_mean(log_likelihood, axis=-1), tf.reduce_mean(bound, axis=-1)
+
+
+def fit(points: np.ndarray, settings: Settings, folder: RunFolder) -> tuple[Training, dict[str, np.ndarray], float]:
+    """Trains all restarts, from the folder's checkpoint where it has one.
+
+    Returns:
+        the trained restarts; the curves: steps `[T]`, log-likelihoods and bounds `[T, R]` in nats per point, measured
+        on at most 2,000 points; and the seconds of training.
+
+    Raises:
+        InputError: the bound became NaN or infinite.
+    """
+    training = Training(points, settings)
+    shown = tf.constant(points[:2000])
+    length = -(-settings.steps // settings.measurements)
+    ends = [*range(length, settings.steps, length), settings.steps]
+    curve = tf.Variable(tf.zeros([2, len(ends) + 1, settings.restarts]), trainable=False)
+    done = tf.Variable(0, trainable=False)
+    seconds = tf.Variable(0.0, trainable=False)
+    checkpoint = tf.train.Checkpoint(
+        mixture=training.mixture,
+        posterior=training.posterior,
+        baseline=training.baseline,
+        optimizer=training.optimizer,
+        random=zs.get_generator(),
+        curve=curve,
+        done=done,
+        seconds=seconds,
+    )
+    manager = tf.train.CheckpointManager(checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
+    if manager.latest_checkpoint:
+        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    else:
+        curve[:, 0].assign(training.measure(shown))
+    started = saved = time.perf_counter()
+    with tqdm(total=settings.steps, initial=([0, *ends])[int(done)], unit="step", disable=None) as bar:
+        for i in range(int(done), len(ends)):
+            steps = ends[i] - ends[i - 1] if i else ends[0]
+            training.train(steps)
+            log_likelihoods, bounds = training.measure(shown)
+            if not np.isfinite(bounds).all():
+                raise InputError(f"the bound is not finite after {ends[i]} steps; look for far outliers in the points")
+            curve[:, i + 1].assign([log_likelihoods, bounds])
+            done.assign(i + 1)
+            bar.update(steps)
+            bar.set_postfix_str(f"bound {np.max(bounds):.4f} nats per point (standardised)")
+            now = time.perf_counter()
+            if now - saved > 10 or i + 1 == len(ends):
+                seconds.assign_add(now - started)
+                started = saved = now
+                manager.save()
+    curves = {"steps": np.array([0, *ends]), "log_likelihood": curve[0].numpy(), "bound": curve[1].numpy()}
+    return training, curves, float(seconds)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Evaluation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def log_joint(points: np.ndarray, mixture_parameters: Parameters) -> np.ndarray:
+    """log p(x, z = k) of points `[N, 2]` under known parameters, `[N, K]`, in nats, in float64."""
+    weights, means, stds = (tf.constant(p, tf.float64) for p in mixture_parameters)
+    every = [log_joints(tf.constant(x), tf.math.log(weights), means, tf.math.log(stds)) for x in batches(points)]
+    return tf.transpose(tf.concat(every, axis=1)).numpy()
+
+
+def batches(points: np.ndarray, size: int = 100_000) -> Iterator[np.ndarray]:
+    """Slices that keep the memory of an exact evaluation bounded."""
+    return (points[start : start + size] for start in range(0, len(points), size))
+
+
+def choose_restart(training: Training, points: np.ndarray) -> tuple[int, int]:
+    """The restart of the best lower bound, and how many the guard against degenerate components set aside."""
+    _, bounds = training.measure(tf.constant(points[:100_000]))
+    variances = np.exp(2 * training.mixture()[2].numpy())
+    degenerate = variances.min(axis=(1, 2)) < 10 * training.settings.variance_floor
+    candidates = bounds.numpy() if degenerate.all() else np.where(degenerate, -np.inf, bounds.numpy())
+    return int(candidates.argmax()), int(degenerate.sum())
+
+
+def fit_em(points: np.ndarray, settings: Settings) -> tuple[Parameters, int]:
+    """The peer: the best of 20 EM runs of scikit-learn on standardised points, above 10^5 of them on a subsample."""
+    rng = np.random.default_rng([settings.seed, 2])
+    if len(points) > 100_000:
+        points = points[rng.choice(len(points), 100_000, replace=False)]
+    em = GaussianMixture(
+        settings.k,
+        covariance_type="diag",
+        n_init=20,
+        tol=1e-8,
+        reg_covar=settings.variance_floor,
+        max_iter=1000,
+        random_state=int(rng.integers(2**31)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        em.fit(points)
+    return Parameters(em.weights_, em.means_, np.sqrt(em.covariances_)), len(points)
+
+
+def match(parameters: Parameters, reference: Parameters | None, scale: np.ndarray) -> np.ndarray:
+    """The order that puts each component next to the reference's nearest, one to one, in 2-Wasserstein distance of
+    columns divided by `scale`; without a reference the order of falling weight."""
+    if reference is None:
+        return np.argsort(-parameters.weights)
+    ours, theirs = (np.concatenate([p.means / scale, p.stds / scale], axis=1) for p in (parameters, reference))
+    _, order = linear_sum_assignment(np.square(theirs[:, None] - ours).sum(axis=-1))
+    return order
+
+
+def rms_errors(parameters: Parameters, reference: Parameters) -> dict[str, float]:
+    """Root-mean-square differences of weights, means and standard deviations, the last two in the data's units."""
+    pairs = zip(Parameters._fields, parameters, reference, strict=True)
+    return {name: float(np.sqrt(np.mean(np.square(ours - theirs)))) for name, ours, theirs in pairs}
+
+
+def evaluate(training: Training, restart: int, points: np.ndarray) -> dict[str, Any]:
+    """Exact scores of one restart on all points, in standardised units.
+
+    Returns:
+        `parameters`; `log_likelihood`, `lower_bound` and `kl`, nats per point; `responsibilities` q(z | x) `[N, K]`.
+    """
+    weight_logits, means, logstds = (p[restart].numpy().astype(np.float64) for p in training.mixture())
+    parameters = Parameters(np.exp(weight_logits - logsumexp(weight_logits)), means, np.exp(logstds))
+    joint = log_joint(points, parameters)
+    only = slice(restart, restart + 1)
+    logits = np.concatenate([training.posterior.logits(tf.constant(x), only)[0].numpy() for x in batches(points)])
+    log_q = log_softmax(logits, axis=-1)
+    log_p = logsumexp(joint, axis=-1)
+    q = np.exp(log_q)
+    return {
+        "parameters": parameters,
+        "log_likelihood": float(np.mean(log_p)),
+        "lower_bound": float(np.mean(np.sum(q * (joint - log_q), axis=-1))),
+        "kl": float(np.mean(np.sum(q * (log_q - joint + log_p[:, None]), axis=-1))),
+        "responsibilities": q,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def run(
+    settings: Settings, folder: RunFolder, points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None
+) -> None:
+    """Fits the points, compares with EM and the truth, and writes the run's files."""
+    centre, scale = points.mean(axis=0), points.std(axis=0)
+    standardized = (points - centre) / scale
+    log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
+
+    training, curves, seconds = fit(standardized.astype(np.float32), settings, folder)
+    restart, set_aside = choose_restart(training, standardized)
+    scores = evaluate(training, restart, standardized)
+    em, em_points = fit_em(standardized, settings)
+
+    def in_data_units(p: Parameters) -> Parameters:
+        return Parameters(p.weights, centre + scale * p.means, scale * p.stds)
+
+    estimate, em_estimate = in_data_units(scores["parameters"]), in_data_units(em)
+    order = match(estimate, truth, scale)
+    estimate = estimate.reorder(order)
+    em_estimate = em_estimate.reorder(match(em_estimate, truth, scale))
+    responsibilities = scores["responsibilities"][:, order]
+    clusters = responsibilities.argmax(axis=-1)
+    log_likelihoods = {
+        "truth": None if truth is None else float(np.mean(logsumexp(log_joint(points, truth), axis=-1))),
+        "estimate": scores["log_likelihood"] - log_volume,
+        "em": float(np.mean(logsumexp(log_joint(standardized, em), axis=-1))) - log_volume,
+    }
+    # The step size falls to 0, so a curve that still moves in its last tenth was cut short.
+    late = curves["log_likelihood"][-max(2, settings.measurements // 10) :, restart]
+    metrics = {
+        "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
+        "truth": _lists(truth),
+        "estimate": _lists(estimate),
+        "em": _lists(em_estimate),
+        "em_points": em_points,
+        "errors": {
+            "estimate_truth": None if truth is None else rms_errors(estimate, truth),
+            "em_truth": None if truth is None else rms_errors(em_estimate, truth),
+            "estimate_em": rms_errors(estimate, em_estimate.reorder(match(em_estimate, estimate, scale))),
+        },
+        "log_likelihood": log_likelihoods,
+        "lower_bound": scores["lower_bound"] - log_volume,
+        "kl": scores["kl"],
+        "ari": None if classes is None else float(adjusted_rand_score(classes, clusters)),
+        "converged": bool(scores["kl"] < 1e-3 and np.ptp(late) < 1e-3),
+        "restart": restart,
+        "restarts_set_aside": set_aside,
+        "seconds": seconds,
+    }
+    shown = slice(0, 2000)  # the points of the curves and of the picture
+    with folder.finish() as staging:
+        np.savez(
+            staging / "fit.npz",
+            points=points[shown],
+            responsibilities=responsibilities[shown],
+            steps=curves["steps"],
+            log_likelihood=curves["log_likelihood"] - log_volume,
+            bound=curves["bound"] - log_volume,
+            em_level=np.mean(logsumexp(log_joint(standardized[shown], em), axis=-1)) - log_volume,
+        )
+        utils.write_json(staging / "metrics.json", metrics)
+        draw_figures(staging, staging)
+    print(table(metrics))
+    if not metrics["converged"]:
+        print("warning: not converged; try more --steps or --restarts", file=sys.stderr)
+
+
+def _lists(parameters: Parameters | None) -> dict[str, list] | None:
+    return None if parameters is None else {k: v.tolist() for k, v in parameters._asdict().items()}
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The run's result in numbers."""
+    mixtures = [(name, metrics[name]) for name in ("truth", "estimate", "em") if metrics[name]]
+    lines = [f"{'component':<10}{'':<10}{'weight':>8}{'mean':>27}{'standard deviation':>27}"]
+    for k in range(len(metrics["estimate"]["weights"])):
+        for i, (name, p) in enumerate(mixtures):
+            mean, std = (f"{p[column][k][0]:>14.5g}{p[column][k][1]:>13.5g}" for column in ("means", "stds"))
+            lines.append(f"{'' if i else k + 1:<10}{name:<10}{p['weights'][k]:>8.4f}{mean}{std}")
+    lines.append("\nroot-mean-square difference, means and standard deviations in the data's units")
+    for pair, errors in metrics["errors"].items():
+        if errors:
+            values = "".join(f"{name} {value:<12.4g}" for name, value in errors.items())
+            lines.append(f"  {pair.replace('_', ' and '):<20}{values}")
+    lines.append("\nnats per point")
+    for name, value in metrics["log_likelihood"].items():
+        if value is not None:
+            lines.append(f"  log-likelihood, {name:<12}{value:>12.6f}")
+    lines.append(f"  lower bound{'':<17}{metrics['lower_bound']:>12.6f}")
+    lines.append(f"  KL(q || posterior){'':<10}{metrics['kl']:>12.6f}")
+    if metrics["ari"] is not None:
+        lines.append(f"\nadjusted Rand index{'':<11}{metrics['ari']:>12.4f}")
+    lines.append(f"seconds of training{'':<11}{metrics['seconds']:>12.1f}")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def draw_figures(run: Path, out: Path) -> None:
+    """Draws the figures from the files of a run's folder alone."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    with np.load(run / "fit.npz") as fit_file, utils.figure_style():
+        utils.save_figure(clusters_figure(metrics, fit_file), out, "clusters")
+        utils.save_figure(convergence_figure(metrics, fit_file), out, "convergence")
+
+
+def clusters_figure(metrics: dict[str, Any], fit_file: Any) -> Figure:
+    """The points in the colours of q(z | x), mixed where q is undecided, with the ellipses of all mixtures."""
+    figure = Figure(figsize=(3.4, 3.0))
+    axes = figure.subplots()
+    points, q = fit_file["points"], fit_file["responsibilities"]
+    colours = utils.colours(q.shape[1])
+    axes.scatter(*points.T, c=np.clip(q @ colours, 0, 1), s=9, linewidths=0)
+    styles = {
+        "truth": {"color": "0.45", "linestyle": "--", "linewidth": 1.0, "label": "truth"},
+        "estimate": {"color": "black", "linestyle": "-", "linewidth": 1.2, "label": "NVIL"},
+        "em": {"color": "#D55E00", "linestyle": ":", "linewidth": 1.6, "label": "EM"},
+    }
+    shown = {name: style for name, style in styles.items() if metrics[name]}
+    for name, style in shown.items():
+        draw_ellipses(axes, metrics[name], style)
+    axes.legend(handles=[Line2D([], [], **style) for style in shown.values()], loc="best")
+    axes.set(xlabel="$x_1$", ylabel="$x_2$", title="points in the colours of $q(z\\,|\\,x)$, ellipses at two std")
+    axes.autoscale_view()
+    return figure
+
+
+def draw_ellipses(axes: Axes, mixture_parameters: dict[str, list], style: dict[str, Any]) -> None:
+    """Two-standard-deviation ellipses and the means of a mixture's components."""
+    style = {key: value for key, value in style.items() if key != "label"}
+    for mean, std in zip(mixture_parameters["means"], mixture_parameters["stds"], strict=True):
+        axes.add_patch(Ellipse(mean, 4 * std[0], 4 * std[1], fill=False, **style))
+    axes.plot(*np.transpose(mixture_parameters["means"]), "+", color=style["color"], markersize=5)
+
+
+def convergence_figure(metrics: dict[str, Any], fit_file: Any) -> Figure:
+    """The lower bound of every restart and the log-likelihood of the best against steps, with EM's level."""
+    figure = Figure(figsize=(3.4, 2.5))
+    axes = figure.subplots()
+    steps, best = fit_file["steps"], metrics["restart"]
+    bounds, log_likelihood, em_level = (
+        fit_file["bound"],
+        fit_file["log_likelihood"][:, best],
+        float(fit_file["em_level"]),
+    )
+    others = axes.plot(steps, bounds, color="0.8", linewidth=0.5)
+    (likelihood,) = axes.plot(steps, log_likelihood, color=utils.COLOURS[1], linewidth=2.2)
+    (bound,) = axes.plot(steps, bounds[:, best], color=utils.COLOURS[0])
+    em = axes.axhline(em_level, color="black", linestyle=":")
+    axes.legend(
+        [likelihood, bound, others[0], em],
+        ["log-likelihood, best restart", "bound, best restart", "bound, other restarts", "log-likelihood, EM"],
+        loc="lower right",
+    )
+    late = bounds[len(steps) // 10 :]
+    span = max(em_level - np.quantile(late, 0.02), 0.05)
+    axes.set_ylim(em_level - 1.6 * span, em_level + 0.15 * span)
+    axes.set(xlabel="gradient steps", ylabel="nats per point", xscale="log", xlim=(max(1, steps[1]), steps[-1]))
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Use from Python, and the command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A run's estimate, in the data's units.
+
+    Attributes:
+        parameters: weights `[K]`, means `[K, 2]`, standard deviations `[K, 2]`.
+    """
+
+    parameters: Parameters
+
+    def responsibilities(self, points: np.ndarray) -> np.ndarray:
+        """p(z = k | x) of points `[N, 2]`, `[N, K]`."""
+        return np.exp(log_softmax(log_joint(np.asarray(points, np.float64), self.parameters), axis=-1))
+
+    def classify(self, points: np.ndarray) -> np.ndarray:
+        """The most probable component of points `[N, 2]`, `[N]`."""
+        return self.responsibilities(points).argmax(axis=-1)
+
+    def sample(self, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Draws N points `[N, 2]` and the component of each `[N]`."""
+        zs.set_seed(seed)
+        return draw_data(self.parameters, n)
+
+
+def load(folder: str) -> Fit:
+    """The estimate of a finished run, from its folder.
+
+    Raises:
+        FileNotFoundError: no finished run lies there.
+    """
+    estimate = json.loads(Path(folder, "metrics.json").read_text())["estimate"]
+    return Fit(Parameters(**{name: np.array(value) for name, value in estimate.items()}))
+
+
+def read_data(settings: Settings, given: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None, Parameters | None]:
+    """The points `[N, 2]`, and where they are drawn their components and the true mixture."""
+    if settings.data is None:
+        if settings.n < settings.k:
+            raise InputError(f"--n {settings.n}: wanted at least as many points as components, --k {settings.k}")
+        truth = draw_truth(settings, np.random.default_rng([settings.seed, 0]))
+        return *draw_data(truth, settings.n), truth
+    for name in ("n", "separation"):
+        if name in given:
+            raise InputError(f"{utils.option(name)} {given[name]}: is for drawn points; leave it out with --data")
+    points = utils.read_points(settings.data)
+    if len(points) < settings.k:
+        raise InputError(
+            f"--data {settings.data}: has {len(points)} points for --k {settings.k}; wanted at least as many"
+        )
+    return points, None, None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    given, resume = utils.parse_settings(Settings, __doc__, argv)
+    folder = RunFolder(given.get("out", Settings.out))
+    settings = folder.resume(Settings, given) if resume else Settings(**given)
+    utils.check_settings(settings)
+    folder.check_writable()
+    if resume and not folder.is_unfinished:
+        draw_figures(folder.path, folder.path)
+        print(table(json.loads((folder.path / "metrics.json").read_text())))
+        return
+    zs.set_seed(settings.seed)
+    points, classes, truth = read_data(settings, given)
+    if not resume:
+        folder.start(settings)
+    print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()))
+    run(settings, folder, points, classes, truth)
+    print(f"figures and metrics.json in {folder.path}")
+
+
+if __name__ == "__main__":
+    utils.run_main(main)
