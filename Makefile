@@ -1,0 +1,25 @@
+# make          sets up .venv (once) and runs both parts at their defaults
+# make setup    only the environment
+# make test     every test
+# make lint     ruff
+PYTHON ?= python3
+VENV := .venv/bin
+
+.PHONY: all setup test lint
+all: setup
+	$(VENV)/python gmm_vi.py
+	$(VENV)/python gmvae.py
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+test: setup
+	$(VENV)/python -m pytest
+
+lint: setup
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .

@@ -1,0 +1,723 @@
+"""A Gaussian-mixture variational autoencoder of binary images (part 3 of the assignment).
+
+Model, for each image x of 784 binary pixels, its component z, a one-hot vector of length K = 10, and code h in R^40:
+
+    z     ~ OnehotDiscrete(pi)
+    h | z ~ Normal(mu_z, diag(sigma_z^2))
+    x | h ~ Bernoulli(f_NN(h))
+
+Inference: q(z, h | x) = q(h | x) p(z | h) with q(h | x) a Normal whose mean and standard deviation are a network of x.
+Given h, the image says nothing more about z, so p(z | h) is the best factor there is for z, and summing z out makes it
+exact. With z observed as all K one-hot vectors at once, the lower bound costs one pass of the decoder, not K:
+
+    log p(x) >= E_q(h|x)[ log p(x|h) + log sum_z p(z) p(h|z) - log q(h|x) ]
+
+Learning: `zs.sgvb` on h (Kingma & Welling 2013) for pi, mu, sigma and both networks.
+
+From a random start this bound keeps few components: before the code means anything the components differ by chance,
+and the first that explains a little more takes all images. So the mixture is given a start that needs no labels:
+
+  1. A classifier r(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same for an image
+     and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one network; the
+     best objective wins.
+  2. The model learns the bound while p(z | h) is pulled towards r by  - weight * KL(r(z|x) || p(z|h)).
+     (At weight 1 that is the bound for q(z | x) = r.)
+  3. The bound alone, to the end.
+
+    python gmvae.py                 # MNIST, about 7 minutes on 2 cores
+    python gmvae.py --epochs 1      # a quick look, under 2 minutes
+
+Expect all 10 components in use; README.md has the scores that a program wrote there.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
+from sklearn.manifold import TSNE
+from tqdm import tqdm
+
+import utils  # before TensorFlow, which it loads without start-up messages
+from utils import Images, InputError, RunFolder, setting
+
+import tensorflow as tf  # isort: skip
+import zhusuan as zs  # isort: skip
+
+# Letters of the shapes: B images in a batch, K components, D code units, S samples of h, R restarts.
+PIXELS = 784
+BINARISATION_SEED = 2017  # of the images that are scored; --seed does not change it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result of a run."""
+
+    data: str = setting("data/mnist", "folder with the four IDX files of MNIST or of a data set in its format")
+    epochs: int = setting(60, "passes over the images in step 3; steps 1 and 2 take a share of it", 1, 100_000)
+    batch_size: int = setting(200, "images in a gradient step", 2, 100_000)
+    restarts: int = setting(5, "heads of the classifier in step 1; the best objective wins", 1, 100)
+    seed: int = setting(0, "seed of everything random but the binary images that are scored", 0, 2**31 - 1)
+    out: str = setting("plots/gmvae", "folder for figures and metrics.json")
+    k: int = setting(10)
+    code_units: int = setting(40)
+    hidden_units: int = setting(500)
+    learning_rate: float = setting(1e-3)
+    classifier_share: float = setting(0.15)  # epochs of step 1 for one of step 3
+    pull_share: float = setting(0.25)  # epochs of step 2 for one of step 3
+    pull_weight: float = setting(10.0)
+    classifier_batch_size: int = setting(500)
+    balance_weight: float = setting(0.4)
+    certainty_weight: float = setting(0.1)
+    importance_samples: int = setting(500)
+    train_importance_samples: int = setting(20)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Model and variational posterior
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def mlp(n_in: int, hidden: int, n_out: int) -> tf.keras.Sequential:
+    """Two hidden layers, as in ZhuSuan's VAE example."""
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [
+            tf.keras.Input((n_in,)),
+            layers.Dense(hidden, "relu"),
+            layers.Dense(hidden, "relu"),
+            layers.Dense(n_out),
+        ]
+    )
+
+
+class MixtureVAE(tf.Module):
+    """The generative model and its variational posterior, with their variables."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        k, d = settings.k, settings.code_units
+        self.weight_logits = tf.Variable(tf.zeros(k))
+        self.means = tf.Variable(np.random.normal(scale=0.5, size=(k, d)).astype(np.float32))
+        self.logstds = tf.Variable(tf.fill([k, d], -0.5))
+        self.encoder = mlp(PIXELS, settings.hidden_units, 2 * d)
+        self.decoder = mlp(d, settings.hidden_units, PIXELS)
+        self.every_z = tf.eye(k)[:, None, None, :]  # [K, 1, 1, K]
+        self.learned = [self.weight_logits, self.means, self.logstds]
+        self.learned += self.encoder.trainable_variables + self.decoder.trainable_variables
+
+    def generate(self, observed: dict[str, Any], n: int, n_samples: int | None = None) -> zs.BayesianNet:
+        """The generative model of n images: z, h and x."""
+        with zs.BayesianNet(observed) as model:
+            logits = tf.repeat(self.weight_logits[None], n, axis=0)  # [B, K]
+            z = zs.OnehotDiscrete("z", logits, n_samples=n_samples, dtype=tf.float32)
+            h = zs.Normal("h", tf.matmul(z, self.means), logstd=tf.matmul(z, self.logstds), group_ndims=1)
+            zs.Bernoulli("x", self.decode(h), dtype=tf.float32, group_ndims=1)
+        return model
+
+    def decode(self, h: tf.Tensor) -> tf.Tensor:
+        """f_NN before its sigmoid: logits `[..., 784]` of h `[..., D]`."""
+        return tf.reshape(self.decoder(tf.reshape(h, [-1, h.shape[-1]])), [*h.shape[:-1], PIXELS])
+
+    def infer(self, x: tf.Tensor, n_samples: int | None = None) -> zs.BayesianNet:
+        """The variational posterior q(h | x) of images `[B, 784]`; q(z | h) is the model's own p(z | h)."""
+        mean, logstd = tf.split(self.encoder(x), 2, axis=-1)  # [B, D]
+        with zs.BayesianNet() as posterior:
+            zs.Normal("h", mean, logstd=logstd, n_samples=n_samples, group_ndims=1)
+        return posterior
+
+    def log_joint(self, values: dict[str, tf.Tensor]) -> tf.Tensor:
+        """log p(x, h), `[S, B]`, of x `[B, 784]` and h `[S, B, D]`: z is observed as all K one-hot vectors at once and
+        summed out, while p(x | h), which does not depend on it, is evaluated once."""
+        log_joints = self.generate({"z": self.every_z, **values}, values["x"].shape[0]).log_joint()  # [K, S, B]
+        return tf.reduce_logsumexp(log_joints, axis=0)
+
+    def log_p_z(self, h: tf.Tensor) -> tf.Tensor:
+        """log p(z | h) for every z, `[K, S, B]`, of h `[S, B, D]`."""
+        log_p_z, log_p_h = self.generate({"z": self.every_z, "h": h}, h.shape[1]).local_log_prob(["z", "h"])
+        return tf.nn.log_softmax(log_p_z + log_p_h, axis=0)
+
+    def bound(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The lower bound with z summed out, nats per image `[B]`, and log p(z | h) of the same sample h, `[B, K]`."""
+        h, log_q = self.infer(x, n_samples=1).query("h", outputs=True, local_log_prob=True)
+        bound = zs.sgvb(self.log_joint, {"x": x}, {"h": (h, log_q)}, axis=0)
+        return bound, tf.transpose(self.log_p_z(h)[:, 0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The start: a classifier that needs no labels
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Classifier(tf.Module):
+    """r(z | x) of R heads on one network of grey images `[B, 784]` in [0, 1]."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        layers, units = tf.keras.layers, settings.hidden_units
+        self.shape = [-1, settings.restarts, settings.k]
+        self.settings = settings
+        hidden = [
+            layer
+            for _ in range(2)
+            for layer in (layers.Dense(units, use_bias=False), layers.BatchNormalization(), layers.ReLU())
+        ]
+        self.network = tf.keras.Sequential(
+            [tf.keras.Input((PIXELS,)), *hidden, layers.Dense(settings.restarts * settings.k)]
+        )
+        self.learned = self.network.trainable_variables
+
+    def log_probs(self, images: tf.Tensor, training: bool) -> tf.Tensor:
+        """log r(z | x), `[B, R, K]`."""
+        return tf.nn.log_softmax(tf.reshape(self.network(images, training=training), self.shape))
+
+    def objective(self, images: tf.Tensor, distorted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Regularised information maximisation with distorted copies (Hu et al. 2017, eqs. 3 and 5).
+
+        Returns:
+            the weighted objective to maximise, and the plain one that chooses the restart, `[R]`, in nats:
+            mutual information of image and cluster less the cross-entropy from image to distorted copy.
+        """
+        log_r, log_r_distorted = tf.split(self.log_probs(tf.concat([images, distorted], 0), training=True), 2)
+        r = tf.exp(log_r)
+        share = tf.reduce_mean(r, axis=0)
+        balance = -tf.reduce_sum(share * tf.math.log(share + 1e-8), axis=-1)
+        uncertainty = -tf.reduce_mean(tf.reduce_sum(r * log_r, axis=-1), axis=0)
+        # The distorted copy follows the image, not the other way round.
+        disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(r) * log_r_distorted, axis=-1), axis=0)
+        weights = self.settings
+        weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty - disagreement
+        return weighted, balance - uncertainty - disagreement
+
+
+def distort(images: tf.Tensor) -> tf.Tensor:
+    """Random affine distortions of images `[B, 784]`: up to 15 degrees, 15 % of scale, 0.26 of shear, 2.5 pixels."""
+    n, generator = images.shape[0], zs.get_generator()
+    angle, log_width, log_height, shear, right, down = tf.unstack(
+        generator.uniform([6, n], -1.0, 1.0) * [[0.26], [0.15], [0.15], [0.26], [2.5], [2.5]]
+    )
+    cos, sin, width, height = tf.cos(angle), tf.sin(angle), tf.exp(log_width), tf.exp(log_height)
+    a, b = cos * width, (cos * shear - sin) * width
+    c, d = sin * height, (sin * shear + cos) * height
+    centre = 13.5  # stays in place, but for the shift
+    zeros = tf.zeros_like(a)
+    transforms = tf.stack(
+        [a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down, zeros, zeros], axis=-1
+    )
+    distorted = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.reshape(images, [n, 28, 28, 1]),
+        transforms=transforms,
+        output_shape=[28, 28],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return tf.reshape(distorted, [n, PIXELS])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def cosine_adam(learned: list[tf.Variable], settings: Settings, steps: int) -> tf.keras.optimizers.Optimizer:
+    """Adam whose step size falls to 0 along a cosine."""
+    optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
+    optimizer.build(learned)
+    return optimizer
+
+
+def parts(images: Any, size: int) -> Iterator[Any]:
+    """Slices of at most `size` images."""
+    return (images[start : start + size] for start in range(0, len(images), size))
+
+
+class Training:
+    """The three steps, with everything that they change.
+
+    Args:
+        images: uint8 `[N, 784]`.
+        settings: the run's settings.
+    """
+
+    def __init__(self, images: np.ndarray, settings: Settings) -> None:
+        self.settings = settings
+        self.images = tf.constant(images)
+        self.n = len(images)
+        self.steps = self.n // settings.batch_size  # of an epoch
+        self.classifier_steps = max(1, self.n // settings.classifier_batch_size)
+        self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
+        self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
+        self.model_epochs = self.pull_epochs + settings.epochs
+        self.model = MixtureVAE(settings)
+        self.classifier = Classifier(settings)
+        self.optimizer = cosine_adam(self.model.learned, settings, self.model_epochs * self.steps)
+        self.classifier_optimizer = cosine_adam(
+            self.classifier.learned, settings, self.classifier_epochs * self.classifier_steps
+        )
+        # One row for each epoch that is done.
+        self.done = tf.Variable(0, trainable=False)
+        self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
+        self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
+        self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
+        self.checkpoint = tf.train.Checkpoint(
+            model=self.model,
+            classifier=self.classifier,
+            optimizer=self.optimizer,
+            classifier_optimizer=self.classifier_optimizer,
+            random=zs.get_generator(),
+            done=self.done,
+            seconds=self.seconds,
+            starts=self.starts,
+            bounds=self.bounds,
+            shares=self.shares,
+        )
+
+    def shuffled(self, epoch: int, steps: int) -> tf.Tensor:
+        """The indices of an epoch's batches, `[steps, B]`. The order depends on seed and epoch alone."""
+        order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.n).astype(np.int32)
+        size = min(self.n // steps, self.n)
+        return tf.constant(order[: steps * size].reshape(steps, size))
+
+    @tf.function(jit_compile=True)
+    def classifier_step(self, images: tf.Tensor, distorted: tf.Tensor) -> tf.Tensor:
+        """One gradient step of the classifier; the heads share the network's gradient."""
+        with tf.GradientTape() as tape:
+            weighted, plain = self.classifier.objective(images, distorted)
+            loss = -tf.reduce_sum(weighted)
+        self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
+        return plain
+
+    @tf.function
+    def classifier_epoch(self, batches: tf.Tensor) -> tf.Tensor:
+        """Step 1: an epoch of the classifier; the mean objective `[R]`. XLA has no image transforms, so it takes the
+        gradient steps only."""
+        total = tf.zeros([self.settings.restarts])
+        for i in tf.range(batches.shape[0]):
+            images = tf.cast(tf.gather(self.images, batches[i]), tf.float32) / 255.0
+            total += self.classifier_step(images, distort(images))
+        return total / batches.shape[0]
+
+    @tf.function(jit_compile=True)
+    def epoch(self, batches: tf.Tensor, r: tf.Tensor, pull: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps 2 and 3: an epoch of the model, pulled towards r `[N, K]` with weight `pull`.
+
+        Returns:
+            the mean bound, nats per image, and the components' mean shares of the images `[K]`.
+        """
+        total, shares = tf.zeros([]), tf.zeros([self.settings.k])
+        for i in tf.range(batches.shape[0]):
+            images = tf.cast(tf.gather(self.images, batches[i]), tf.int32)
+            # A uniform integer from 0 to 254 lies below the pixel's byte with probability byte / 255.
+            noise = zs.get_generator().uniform(images.shape, maxval=255, dtype=tf.int32)
+            x = tf.cast(noise < images, tf.float32)
+            with tf.GradientTape() as tape:
+                bound, log_p_z = self.model.bound(x)
+                target = tf.gather(r, batches[i])
+                kl = tf.reduce_sum(target * (tf.math.log(target + 1e-20) - log_p_z), axis=-1)
+                loss = -tf.reduce_mean(bound - pull * kl)
+            self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
+            total += tf.reduce_mean(bound)
+            shares += tf.reduce_mean(tf.exp(log_p_z), axis=0)
+        return total / batches.shape[0], shares / batches.shape[0]
+
+    @tf.function(reduce_retracing=True)
+    def classify(self, images: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
+        """r(z | x) of one restart, `[B, K]`, of uint8 images."""
+        log_r = self.classifier.log_probs(tf.cast(images, tf.float32) / 255.0, training=False)
+        return tf.exp(tf.gather(log_r, restart, axis=1))
+
+    def run(self, folder: RunFolder) -> None:
+        """Trains to the end, from the folder's checkpoint where it has one.
+
+        Raises:
+            InputError: the bound became NaN or infinite.
+        """
+        manager = tf.train.CheckpointManager(self.checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
+        if manager.latest_checkpoint:
+            self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        r = None
+        n_epochs = self.classifier_epochs + self.model_epochs
+        started = saved = time.perf_counter()
+        with tqdm(total=n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar:
+            for epoch in range(int(self.done), n_epochs):
+                i = epoch - self.classifier_epochs
+                if i < 0:
+                    objectives = self.classifier_epoch(self.shuffled(epoch, self.classifier_steps))
+                    self.starts[epoch].assign(objectives)
+                    shown = f"step 1, objective {np.max(objectives):.3f} nats per image"
+                else:
+                    if r is None:
+                        restart = tf.argmax(self.starts[-1])
+                        r = tf.concat([self.classify(part, restart) for part in parts(self.images, 5000)], axis=0)
+                    pull = self.settings.pull_weight if i < self.pull_epochs else 0.0
+                    bound, shares = self.epoch(self.shuffled(epoch, self.steps), r, tf.constant(pull))
+                    if not np.isfinite(bound):
+                        raise InputError(f"the bound is {float(bound)} in epoch {epoch}; try a larger --batch-size")
+                    self.bounds[i].assign(bound)
+                    self.shares[i].assign(shares)
+                    shown = f"step {2 if pull else 3}, bound {bound:.2f} nats per image"
+                self.done.assign(epoch + 1)
+                bar.update()
+                bar.set_postfix_str(shown)
+                now = time.perf_counter()
+                if now - saved > 30 or epoch + 1 == n_epochs:
+                    self.seconds.assign_add(now - started)
+                    started = saved = now
+                    manager.save()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Evaluation
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def binarise(images: np.ndarray) -> np.ndarray:
+    """The binary images that are scored, float32: every pixel 1 with probability byte / 255, by a seed of their own."""
+    noise = np.random.default_rng(BINARISATION_SEED).integers(0, 255, images.shape, dtype=np.uint8)
+    return (noise < images).astype(np.float32)
+
+
+class Scores(NamedTuple):
+    """What importance sampling says of N images: `elbo` and `log_likelihood` in nats, and the probabilities of z under
+    E_q(h|x) p(z|h) and under the model's own p(z|x), both `[N, K]`."""
+
+    elbo: np.ndarray
+    log_likelihood: np.ndarray
+    q_z: np.ndarray
+    p_z: np.ndarray
+
+
+@tf.function(jit_compile=True)
+def importance_sample(model: MixtureVAE, x: tf.Tensor, n_chunks: int, chunk: int) -> tuple[tf.Tensor, ...]:
+    """`Scores` of images `[B, 784]` from n_chunks * chunk samples of q(h | x), a chunk in memory at a time."""
+    n, k = x.shape[0], model.weight_logits.shape[0]
+    elbo, q_z = tf.zeros([n]), tf.zeros([k, n])
+    log_w_sum, log_w_z_sum = tf.fill([n], -np.inf), tf.fill([k, n], -np.inf)
+    for _ in tf.range(n_chunks):
+        h, log_q = model.infer(x, n_samples=chunk).query("h", outputs=True, local_log_prob=True)
+        log_p_z = model.log_p_z(h)  # [K, S, B]
+        log_w = zs.sgvb(model.log_joint, {"x": x}, {"h": (h, log_q)})  # [S, B]: axis=None averages nothing
+        elbo += tf.reduce_mean(log_w, axis=0) / n_chunks
+        q_z += tf.reduce_mean(tf.exp(log_p_z), axis=1) / n_chunks
+        log_w_sum = log_add(log_w_sum, tf.reduce_logsumexp(log_w, axis=0))
+        log_w_z_sum = log_add(log_w_z_sum, tf.reduce_logsumexp(log_w + log_p_z, axis=1))
+    log_likelihood = log_w_sum - np.log(n_chunks * chunk).astype(np.float32)
+    return elbo, log_likelihood, tf.transpose(q_z), tf.transpose(tf.exp(log_w_z_sum - log_w_sum))
+
+
+def log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """log(exp(a) + exp(b))."""
+    return tf.reduce_logsumexp(tf.stack([a, b]), axis=0)
+
+
+def score(model: MixtureVAE, images: np.ndarray, n_samples: int, name: str) -> Scores:
+    """`Scores` of uint8 images `[N, 784]`, binarised by their fixed seed, from n_samples samples each."""
+    x, chunk = binarise(images), min(n_samples, 50)
+    with tqdm(total=len(x), unit="image", desc=f"scoring {name}", disable=None) as bar:
+        results = []
+        for part in parts(x, 200):
+            results.append([r.numpy() for r in importance_sample(model, tf.constant(part), n_samples // chunk, chunk)])
+            bar.update(len(part))
+    return Scores(*(np.concatenate(columns) for columns in zip(*results, strict=True)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A run
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]:
+    """Trains, scores and writes the run's files; returns the metrics. Labels enter the scores alone."""
+    training = Training(images.train, settings)
+    training.run(folder)
+    model, k = training.model, settings.k
+    zs.set_seed(settings.seed)  # a resumed run scores with the same noise
+    train = score(model, images.train, settings.train_importance_samples, "training images")
+    test = score(model, images.test, settings.importance_samples, "test images")
+    train_clusters, test_clusters = train.q_z.argmax(axis=-1), test.q_z.argmax(axis=-1)
+    seconds = float(training.seconds)
+    seen = training.classifier_epochs * training.classifier_steps * settings.classifier_batch_size
+    seen += training.model_epochs * training.steps * settings.batch_size
+    metrics = {
+        "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
+        "test": {
+            "elbo": float(test.elbo.mean(dtype=np.float64)),
+            "nll": -float(test.log_likelihood.mean(dtype=np.float64)),
+            "importance_samples": settings.importance_samples,
+            **utils.cluster_scores(test_clusters, test.p_z.argmax(axis=-1), images.test_labels, k),
+        },
+        "train": {
+            "importance_samples": settings.train_importance_samples,
+            **utils.cluster_scores(train_clusters, train.p_z.argmax(axis=-1), images.train_labels, k),
+        },
+        "components_used": int(np.sum(np.bincount(train_clusters, minlength=k) >= 0.02 * len(train_clusters))),
+        "sample_purity": None,
+        "images_per_second": seen / seconds,
+        "seconds": seconds,
+    }
+    with folder.finish() as staging:
+        np.savez(staging / "clusters.npz", train=train_clusters.astype(np.uint8), test=test_clusters.astype(np.uint8))
+        np.savez(
+            staging / "curves.npz",
+            starts=training.starts.numpy(),
+            bounds=training.bounds.numpy(),
+            shares=training.shares.numpy(),
+            pull_epochs=training.pull_epochs,
+        )
+        np.savez(staging / "pictures.npz", **pictures(model, images, test_clusters, settings))
+        tf.train.Checkpoint(model=model).write(str(staging / "weights"))
+        utils.write_json(staging / "metrics.json", metrics)
+        draw_figures(staging, staging)
+    return metrics
+
+
+def pictures(model: MixtureVAE, images: Images, test_clusters: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
+    """What the figures show of a model, as arrays."""
+    k, n_draws, n_rebuilt, n_mapped = settings.k, 11, 12, 1000
+    # x | h shown as its probabilities: at each component's mean, then at draws of h from it.
+    means = tf.sigmoid(model.decode(model.means))
+    draws = tf.sigmoid(model.decode(draw_codes(model, np.repeat(np.arange(k), n_draws))))
+    x = tf.constant(binarise(images.test[:n_mapped]))
+    codes = tf.split(model.encoder(x), 2, axis=-1)[0].numpy()  # means of q(h | x)
+    # One map for codes and component means, as t-SNE has no map for later points.
+    together = np.concatenate([codes, model.means.numpy()])
+    perplexity = min(30.0, (len(together) - 1) / 3)
+    mapped = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed).fit_transform(together)
+    return {
+        "means": means.numpy(),
+        "draws": draws.numpy().reshape(k, n_draws, PIXELS),
+        "weights": tf.nn.softmax(model.weight_logits).numpy(),
+        "originals": x[:n_rebuilt].numpy(),
+        "rebuilt": tf.sigmoid(model.decode(codes[:n_rebuilt])).numpy(),
+        "codes_2d": mapped[: len(codes)],
+        "means_2d": mapped[len(codes) :],
+        "clusters": test_clusters[: len(codes)],
+        "classes": images.test_labels[: len(codes)],
+        "confusion": utils.contingency(test_clusters, images.test_labels, k, 10),
+    }
+
+
+def draw_codes(model: MixtureVAE, clusters: np.ndarray) -> tf.Tensor:
+    """Draws a code h from the component of each of the clusters, `[N, D]`."""
+    z = tf.one_hot(clusters, model.means.shape[0])
+    return model.generate({"z": z}, len(clusters)).outputs("h")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def draw_figures(run_folder: Path, out: Path) -> None:
+    """Draws the figures from the files of a run's folder alone."""
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    with (
+        np.load(run_folder / "pictures.npz") as shown,
+        np.load(run_folder / "curves.npz") as curves,
+        utils.figure_style(),
+    ):
+        utils.save_figure(samples_figure(shown), out, "samples")
+        utils.save_figure(reconstructions_figure(shown), out, "reconstructions")
+        utils.save_figure(confusion_figure(shown, metrics), out, "confusion")
+        utils.save_figure(latent_figure(shown), out, "latent")
+        utils.save_figure(curves_figure(curves), out, "curves")
+
+
+def tiles(images: np.ndarray) -> np.ndarray:
+    """Images `[rows, columns, 784]` as one picture, with a grey line between them."""
+    rows, columns, _ = images.shape
+    framed = np.pad(images.reshape(rows, columns, 28, 28), [(0, 0), (0, 0), (1, 1), (1, 1)], constant_values=0.35)
+    return framed.transpose(0, 2, 1, 3).reshape(rows * 30, columns * 30)
+
+
+def samples_figure(shown: Any) -> Figure:
+    """A row for each component: its mean, then draws."""
+    figure = Figure(figsize=(3.4, 3.1))
+    axes = figure.subplots(1, 2, width_ratios=[1, shown["draws"].shape[1]])
+    for ax, images, title in zip(axes, (shown["means"][:, None], shown["draws"]), ("mean", "draws"), strict=True):
+        ax.imshow(tiles(images), cmap="gray_r", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[], title=title)
+        ax.spines[:].set_visible(False)
+    labels = [f"{k}   $\\pi$ = {weight:.3f}" for k, weight in enumerate(shown["weights"])]
+    axes[0].set_yticks(15 + 30 * np.arange(len(labels)), labels)
+    axes[0].tick_params(length=0)
+    return figure
+
+
+def reconstructions_figure(shown: Any) -> Figure:
+    """Binary test images above the decoder's probabilities at the mean of q(h | x)."""
+    figure = Figure(figsize=(3.4, 0.75))
+    axes = figure.subplots()
+    axes.imshow(tiles(np.stack([shown["originals"], shown["rebuilt"]])), cmap="gray_r", vmin=0, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([15, 45], ["test image", "rebuilt"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def confusion_figure(shown: Any, metrics: dict[str, Any]) -> Figure:
+    """How many test images of each class lie in each cluster, the clusters in the order of their matched classes."""
+    counts = shown["confusion"]
+    order = linear_sum_assignment(counts.T, maximize=True)[1]
+    order = np.concatenate([order, np.setdiff1d(np.arange(len(counts)), order)])
+    figure = Figure(figsize=(3.4, 3.0))
+    axes = figure.subplots()
+    shares = counts[order] / np.maximum(counts[order].sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts[order]):
+        if count:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, count, ha="center", va="center", fontsize=5.5, color=colour)
+    axes.set_xticks(np.arange(counts.shape[1]))
+    axes.set_yticks(np.arange(len(counts)), order)
+    accuracy = 100 * metrics["test"]["accuracy"]
+    axes.set(xlabel="class", ylabel="cluster", title=f"test images; matched one to one: {accuracy:.2f} %")
+    figure.colorbar(picture, label="share of the cluster", shrink=0.8)
+    return figure
+
+
+def latent_figure(shown: Any) -> Figure:
+    """A t-SNE map of the means of q(h | x) of test images, coloured by cluster and by class, with component means."""
+    figure = Figure(figsize=(6.9, 3.2))
+    for ax, name in zip(figure.subplots(1, 2), ("cluster", "class"), strict=True):
+        groups = shown["clusters" if name == "cluster" else "classes"]
+        n_groups = len(shown["means_2d"]) if name == "cluster" else 10
+        for group, colour in enumerate(utils.colours(n_groups)):
+            ax.scatter(*shown["codes_2d"][groups == group].T, s=3, linewidths=0, color=colour, label=group)
+        ax.scatter(*shown["means_2d"].T, s=60, marker="*", color="white", edgecolors="black", linewidths=0.8)
+        ax.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2", title=f"coloured by {name}; stars: $\\mu_z$")
+        ax.legend(title=name, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, handletextpad=0)
+    return figure
+
+
+def curves_figure(curves: Any) -> Figure:
+    """The start's objective, the bound and the components' shares over the epochs."""
+    figure = Figure(figsize=(6.9, 2.1))
+    start, bound, shares = figure.subplots(1, 3)
+    chosen = int(curves["starts"][-1].argmax())
+    epochs = np.arange(1, 1 + len(curves["starts"]))
+    for restart, objectives in enumerate(curves["starts"].T):
+        colour = utils.COLOURS[0] if restart == chosen else "0.75"
+        start.plot(epochs, objectives, ".-", color=colour, zorder=restart == chosen, label=restart)
+    start.set(xlabel="epochs of step 1", ylabel="nats per image", title="classifier's objective (chosen: blue)")
+    epochs = np.arange(1, 1 + len(curves["bounds"]))
+    bound.plot(epochs, curves["bounds"])
+    bound.set(xlabel="epochs of steps 2 and 3", ylabel="nats per image", title="lower bound, training images")
+    bound.set_ylim(bottom=np.quantile(curves["bounds"], 0.05) - 5)
+    for share, colour in zip(curves["shares"].T, utils.colours(curves["shares"].shape[1]), strict=True):
+        shares.plot(epochs, share, color=colour)
+    shares.set(xlabel="epochs of steps 2 and 3", ylabel="mean of $p(z\\,|\\,h)$", title="components' shares", ylim=0)
+    for ax in (bound, shares):
+        ax.axvline(int(curves["pull_epochs"]) + 0.5, color="0.5", linestyle=":", linewidth=0.8)
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Use from Python, and the command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class TrainedModel:
+    """A finished run's model.
+
+    Attributes:
+        model: the networks and the mixture.
+        settings: the run's settings.
+    """
+
+    def __init__(self, model: MixtureVAE, settings: Settings) -> None:
+        self.model = model
+        self.settings = settings
+
+    def responsibilities(self, images: np.ndarray, n_samples: int = 50, seed: int = 0) -> np.ndarray:
+        """E_q(h|x) p(z|h) `[N, K]` of grey images `[N, 784]`, bytes or numbers in [0, 1], binarised at 1/2.
+
+        Raises:
+            ValueError: the images have another shape.
+        """
+        images = np.asarray(images)
+        if images.ndim != 2 or images.shape[1] != PIXELS:
+            raise ValueError(f"responsibilities: wanted images of shape [N, {PIXELS}], got {list(images.shape)}")
+        x = (images > (127 if images.dtype == np.uint8 else 0.5)).astype(np.float32)
+        zs.set_seed(seed)
+        codes = (self.model.infer(tf.constant(part), n_samples).outputs("h") for part in parts(x, 1000))
+        log_p_z = np.concatenate([self.model.log_p_z(h).numpy() for h in codes], axis=2)
+        return np.exp(log_p_z).mean(axis=1).T
+
+    def classify(self, images: np.ndarray) -> np.ndarray:
+        """The most probable cluster of images `[N, 784]`, `[N]`."""
+        return self.responsibilities(images).argmax(axis=-1)
+
+    def sample(self, clusters: np.ndarray, seed: int = 0) -> np.ndarray:
+        """Draws an image from each of the clusters: the pixels' probabilities `[N, 784]`."""
+        zs.set_seed(seed)
+        return tf.sigmoid(self.model.decode(draw_codes(self.model, np.asarray(clusters)))).numpy()
+
+
+def load(folder: str) -> TrainedModel:
+    """The model of a finished run, from its folder.
+
+    Raises:
+        FileNotFoundError: no finished run lies there.
+    """
+    settings = Settings(**json.loads(Path(folder, "settings.json").read_text()))
+    model = MixtureVAE(settings)
+    tf.train.Checkpoint(model=model).read(str(Path(folder, "weights"))).assert_existing_objects_matched()
+    return TrainedModel(model, settings)
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The run's result in numbers."""
+    test, train = metrics["test"], metrics["train"]
+    lines = [f"{'':<34}{'test':>10}{'training':>10}"]
+    for name, label in (
+        ("accuracy", "accuracy, E_q(h|x) p(z|h)   [%]"),
+        ("accuracy_model", "accuracy, p(z|x)            [%]"),
+    ):
+        lines.append(f"{label:<34}{100 * test[name]:>10.2f}{100 * train[name]:>10.2f}")
+    lines.append(f"{'normalised mutual information':<34}{test['nmi']:>10.4f}{train['nmi']:>10.4f}")
+    lines.append(f"{'adjusted Rand index':<34}{test['ari']:>10.4f}{train['ari']:>10.4f}")
+    lines.append(f"{'lower bound                [nats]':<34}{test['elbo']:>10.2f}")
+    lines.append(f"{'-log p(x)                  [nats]':<34}{test['nll']:>10.2f}")
+    lines.append(f"(importance sampling, {test['importance_samples']} samples an image)")
+    lines.append(f"components in use: {metrics['components_used']} of {metrics['config']['k']}")
+    lines.append(
+        f"{metrics['images_per_second']:.0f} training images per second, {metrics['seconds']:.0f} s of training"
+    )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    given, resume = utils.parse_settings(Settings, __doc__, argv)
+    folder = RunFolder(given.get("out", Settings.out))
+    settings = folder.resume(Settings, given) if resume else Settings(**given)
+    utils.check_settings(settings)
+    folder.check_writable()
+    if resume and not folder.is_unfinished:
+        draw_figures(folder.path, folder.path)
+        print(table(json.loads((folder.path / "metrics.json").read_text())))
+        return
+    images = utils.read_images(settings.data)
+    if settings.batch_size > len(images.train):
+        raise InputError(f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images")
+    tf.keras.utils.set_random_seed(settings.seed)
+    zs.set_seed(settings.seed)
+    if not resume:
+        folder.start(settings)
+    print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+    print(table(run(settings, folder, images)))
+    print(f"figures and metrics.json in {folder.path}")
+
+
+if __name__ == "__main__":
+    utils.run_main(main)
