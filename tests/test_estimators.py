@@ -147,7 +147,7 @@ def test_nvil_baseline_by_hand(shape, mode):
     np.testing.assert_allclose(d_baseline, error.sum(axes).reshape(shape), **EXACT)
 
 
-def test_several_latents_and_what_log_joint_receives():
+def test_log_joint_receives_observed_and_latent_values():
     received = {}
 
     def log_joint(values):

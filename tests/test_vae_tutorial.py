@@ -51,9 +51,9 @@ class VAE:
         return estimator(log_joint, observed={"x": x}, latent={"z": [qz_samples, log_qz]}, axis=0)
 
 
-def train(x, n_steps):
-    keras.utils.set_random_seed(0)
-    zs.set_seed(0)
+def train(x, n_steps, seed=0):
+    keras.utils.set_random_seed(0)  # the initial weights
+    zs.set_seed(seed)
     vae = VAE()
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(vae.trainable_variables)
@@ -80,7 +80,6 @@ def test_the_vae_learns_and_the_likelihood_is_above_the_bound(x):
     log_likelihood = vae.estimate(zs.is_loglikelihood, x, n_particles=500)
     assert lower_bound.shape == log_likelihood.shape == [N_DATA]
     gap = np.subtract(log_likelihood, lower_bound)
-    assert gap.mean() > 0
     assert gap.mean() > -5 * gap.std() / np.sqrt(N_DATA)
     # Independent pixels of the right frequencies are the best that a model without z can do.
     p = x.numpy().mean(0)
@@ -88,14 +87,13 @@ def test_the_vae_learns_and_the_likelihood_is_above_the_bound(x):
 
 
 def test_the_same_seed_trains_the_same_model_and_another_does_not(x):
-    _, first = train(x, 3)
-    _, second = train(x, 3)
+    (_, first), (_, second), (_, other) = (train(x, 3, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
+    assert np.all(first != other)
 
 
-def test_images_are_generated_from_the_prior(x):
-    model = VAE().model({}, n=3, n_particles=None)
-    images = model.outputs("x")
-    assert images.shape == [3, X_DIM]
+def test_images_are_generated_from_the_prior():
+    images = VAE().model({}, n=3, n_particles=4).outputs("x")
+    assert images.shape == [4, 3, X_DIM]
     assert images.dtype == tf.int32
     assert set(np.unique(images)) <= {0, 1}

@@ -129,7 +129,10 @@ class BayesianNet:
     def _local_log_prob(self, name: str) -> tf.Tensor:
         if name not in self._local_log_probs:
             node = self._node(name)
-            self._local_log_probs[name] = node.log_prob(node.tensor)
+            log_prob = node.log_prob(node.tensor)
+            if tf.is_symbolic_tensor(log_prob) and not tf.is_symbolic_tensor(node.tensor):
+                return log_prob  # belongs to the graph being traced, while the network outlives it
+            self._local_log_probs[name] = log_prob
         return self._local_log_probs[name]
 
     @staticmethod
@@ -151,18 +154,26 @@ class StochasticTensor:
     Raises:
         RuntimeError: no network is open.
         ValueError: the name is taken, or the observation does not broadcast with the distribution's shape.
-        TypeError: the observation has another kind of numbers than the distribution's `dtype`.
+        TypeError: the observation has another kind of numbers than the distribution's `dtype`, or the name is none.
     """
 
     def __init__(
         self, name: str, distribution: distributions.Distribution, n_samples: int | tf.Tensor | None = None
     ) -> None:
         net = BayesianNet.current()
+        if not isinstance(name, str):
+            raise TypeError(f"wanted the node's name as its first argument, got {type(name).__name__}")
         self._name = name
         self._distribution = distribution
         self._n_samples = n_samples
         self._is_observed = name in net.observed
         self._tensor = self._observation(net.observed[name]) if self._is_observed else None
+        try:
+            distribution.check_n_samples(n_samples)
+            if self._is_observed:
+                distribution.check_given(self._tensor)
+        except ValueError as error:
+            raise ValueError(f"node {name!r}: {error}") from None
         net.add(self)
 
     @property
@@ -210,6 +221,8 @@ class StochasticTensor:
     def _observation(self, value: Any) -> tf.Tensor:
         wanted = self.dtype
         try:
+            if value is None:
+                raise TypeError("got None")
             if hasattr(value, "dtype") and not isinstance(value, np.ndarray | np.generic):
                 tensor = tf.convert_to_tensor(value)
             else:
@@ -217,7 +230,7 @@ class StochasticTensor:
                 # NumPy's own types pass where no value is lost: float64 to float32, integers to floats.
                 lossless = wanted.is_floating or not np.issubdtype(array.dtype, np.floating)
                 tensor = tf.convert_to_tensor(array.astype(wanted.as_numpy_dtype) if lossless else array)
-            if tensor.dtype.is_integer and tensor.dtype != wanted:
+            if (tensor.dtype.is_integer or tensor.dtype.is_bool) and tensor.dtype != wanted:
                 tensor = tf.cast(tensor, wanted)
         except (TypeError, ValueError) as error:
             raise TypeError(f"node {self._name!r}: wanted an observation of {wanted.name} numbers: {error}") from None
@@ -237,6 +250,8 @@ class StochasticTensor:
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return np.asarray(self.tensor).__array__(*args, **kwargs)
+
+    __array_priority__ = 100  # as tf.Tensor's: an array on the left leaves the operation to the node
 
     __hash__ = None  # like tf.Tensor: == compares elements
 

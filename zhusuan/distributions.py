@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from zhusuan.random import get_generator
@@ -108,10 +109,16 @@ class Distribution(ABC):
         """
         if n_samples is None:
             return self._sample([])
-        static = tf.get_static_value(n_samples) if tf.is_tensor(n_samples) else n_samples
-        if static is not None and (isinstance(static, bool) or int(static) != static or static < 1):
-            raise ValueError(f"{type(self).__name__}: wanted n_samples as an integer of at least 1, got {n_samples!r}")
+        self.check_n_samples(n_samples)
         return self._sample([n_samples])
+
+    def check_n_samples(self, n_samples: Any) -> None:
+        """Raises ValueError where `n_samples` is neither None nor an integer of at least 1."""
+        if n_samples is None:
+            return
+        static = tf.get_static_value(n_samples) if tf.is_tensor(n_samples) else n_samples
+        if static is not None and (isinstance(static, bool) or not isinstance(static, int | np.integer) or static < 1):
+            raise ValueError(f"{type(self).__name__}: wanted n_samples as an integer of at least 1, got {n_samples!r}")
 
     def log_prob(self, given: Any) -> tf.Tensor:
         """Log-density or log-probability, summed over the event axes, in nats.
@@ -126,6 +133,12 @@ class Distribution(ABC):
             ValueError: `given` does not broadcast.
         """
         given = tf.convert_to_tensor(given, dtype_hint=self.dtype)
+        self.check_given(given)
+        log_prob = self._log_prob(given)
+        return tf.reduce_sum(log_prob, axis=list(range(-self._group_ndims, 0))) if self._group_ndims else log_prob
+
+    def check_given(self, given: tf.Tensor) -> None:
+        """Raises ValueError where `given` does not broadcast with `batch_shape + value_shape`."""
         wanted = self.batch_shape.concatenate(self.value_shape)
         try:
             tf.broadcast_static_shape(given.shape, wanted)
@@ -137,8 +150,6 @@ class Distribution(ABC):
                 f"{type(self).__name__}: wanted a value that broadcasts with batch_shape + value_shape = {wanted}, "
                 f"got shape {given.shape}"
             )
-        log_prob = self._log_prob(given)
-        return tf.reduce_sum(log_prob, axis=list(range(-self._group_ndims, 0))) if self._group_ndims else log_prob
 
     @abstractmethod
     def _sample(self, sample_shape: list) -> tf.Tensor:
@@ -178,6 +189,7 @@ class Normal(Distribution):
             raise ValueError(
                 f"Normal: wanted exactly one of std and logstd, got {'neither' if std is None else 'both'}"
             )
+        scale = "std" if logstd is None else "logstd"
         if logstd is None:
             self.mean, self.std = _float_tensors("Normal", mean=mean, std=std)
             self.logstd = tf.math.log(self.std)
@@ -186,7 +198,7 @@ class Normal(Distribution):
             self.std = tf.exp(self.logstd)
         super().__init__(
             dtype=self.mean.dtype,
-            batch_shape=_broadcast("Normal", mean=self.mean, std=self.std),
+            batch_shape=_broadcast("Normal", mean=self.mean, **{scale: getattr(self, scale)}),
             value_shape=tf.TensorShape([]),
             is_continuous=True,
             is_reparameterized=is_reparameterized,
@@ -233,8 +245,12 @@ class Bernoulli(Distribution):
         return tf.cast(uniform < tf.sigmoid(self.logits), self.dtype)
 
     def _log_prob(self, given: tf.Tensor) -> tf.Tensor:
-        # x log p + (1 - x) log(1 - p) without the exponentials that overflow; a grey value x gives the cross-entropy.
-        return tf.cast(given, self.logits.dtype) * self.logits - tf.nn.softplus(self.logits)
+        given = tf.cast(given, self.logits.dtype)
+        shape = tf.broadcast_dynamic_shape(tf.shape(given), tf.shape(self.logits))
+        # x log p + (1 - x) log(1 - p) in a form that neither overflows nor cancels; a grey x gives the cross-entropy.
+        return -tf.nn.sigmoid_cross_entropy_with_logits(
+            labels=tf.broadcast_to(given, shape), logits=tf.broadcast_to(self.logits, shape)
+        )
 
 
 class _Discrete(Distribution):
@@ -285,7 +301,7 @@ class Categorical(_Discrete):
         return tf.cast(self._sample_index(sample_shape), self.dtype)
 
     def _log_prob(self, given: tf.Tensor) -> tf.Tensor:
-        chosen = tf.one_hot(tf.cast(given, tf.int32), self.n_categories, on_value=True, off_value=False)
+        chosen = tf.one_hot(tf.cast(given, tf.int64), self.n_categories, on_value=True, off_value=False)
         log_prob = tf.where(chosen, tf.nn.log_softmax(self.logits), tf.zeros([], self.logits.dtype))
         # An index outside 0, ..., K - 1 has probability 0; one_hot alone would call it certain.
         outside = tf.cast(-math.inf, log_prob.dtype)

@@ -42,7 +42,7 @@ def sgvb(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: in
     Raises:
         TypeError: a latent cannot be reparameterised: no gradient would reach the posterior through its sample.
     """
-    log_p, log_q = _evaluate("sgvb", log_joint, observed, latent, reparameterized=True)
+    log_p, log_q = _evaluate("sgvb", log_joint, observed, latent, axis, reparameterized=True)
     return _mean(log_p - log_q, axis)
 
 
@@ -63,7 +63,7 @@ def iwae(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: in
         ValueError: `axis` is None.
     """
     _require_axis("iwae", axis)
-    log_p, log_q = _evaluate("iwae", log_joint, observed, latent, reparameterized=True)
+    log_p, log_q = _evaluate("iwae", log_joint, observed, latent, axis, reparameterized=True)
     return _log_mean_exp(log_p - log_q, axis)
 
 
@@ -83,7 +83,7 @@ def is_loglikelihood(log_joint: LogJoint, observed: dict[str, Any], latent: Late
         ValueError: `axis` is None.
     """
     _require_axis("is_loglikelihood", axis)
-    log_p, log_q = _evaluate("is_loglikelihood", log_joint, observed, latent, reparameterized=None)
+    log_p, log_q = _evaluate("is_loglikelihood", log_joint, observed, latent, axis, reparameterized=None)
     return _log_mean_exp(log_p - log_q, axis)
 
 
@@ -112,7 +112,12 @@ class VarianceNormalization(tf.Module):
 
     def __call__(self, signal: tf.Tensor) -> tf.Tensor:
         """Normalises `signal` by the values from before it, never enlarging it, then updates them."""
-        normalized = (signal - self.mean) / tf.maximum(1.0, tf.sqrt(self.variance))
+        if signal.dtype != self.mean.dtype:
+            raise TypeError(
+                f"VarianceNormalization: its dtype is {self.mean.dtype.name}, the learning signal's "
+                f"{signal.dtype.name}; make it with dtype=tf.{signal.dtype.name}"
+            )
+        normalized = (signal - self.mean) / tf.sqrt(tf.maximum(self.variance, 1.0))
         batch_mean = tf.reduce_mean(signal)
         batch_variance = tf.reduce_mean(tf.square(signal - batch_mean))
         self.mean.assign(self.decay * self.mean + (1 - self.decay) * batch_mean)
@@ -149,7 +154,12 @@ def nvil(
         TypeError: a latent is reparameterised: its gradient would be counted twice.
         ValueError: the baseline does not broadcast to the signal's shape, or would enlarge it.
     """
-    log_p, log_q = _evaluate("nvil", log_joint, observed, latent, reparameterized=False)
+    if not (variance_normalization is None or isinstance(variance_normalization, VarianceNormalization)):
+        raise TypeError(
+            "nvil: wanted variance_normalization as a zs.VarianceNormalization, "
+            f"got {variance_normalization!r}; make one outside the training step and pass it every time"
+        )
+    log_p, log_q = _evaluate("nvil", log_joint, observed, latent, axis, reparameterized=False)
     log_w = log_p - log_q
     signal = tf.stop_gradient(log_w)
     cost = -log_p
@@ -185,7 +195,7 @@ def vimco(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: i
         ValueError: `axis` is None, or fewer than 2 samples lie on it.
     """
     _require_axis("vimco", axis)
-    log_p, log_q = _evaluate("vimco", log_joint, observed, latent, reparameterized=False)
+    log_p, log_q = _evaluate("vimco", log_joint, observed, latent, axis, reparameterized=False)
     log_w = log_p - log_q
     n_samples = log_w.shape[axis] if log_w.shape.rank is not None else None
     if n_samples is not None and n_samples < 2:
@@ -219,7 +229,7 @@ def rws(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: int
         ValueError: `axis` is None.
     """
     _require_axis("rws", axis)
-    log_p, log_q = _evaluate("rws", log_joint, observed, latent, reparameterized=False)
+    log_p, log_q = _evaluate("rws", log_joint, observed, latent, axis, reparameterized=False)
     log_w = log_p - log_q
     weights = tf.stop_gradient(tf.nn.softmax(log_w, axis=axis))
     return -tf.reduce_sum(weights * (log_p + log_q), axis), _log_mean_exp(log_w, axis)
@@ -230,26 +240,41 @@ def _evaluate(
     log_joint: LogJoint,
     observed: dict[str, Any],
     latent: Latent,
+    axis: int | None,
     reparameterized: bool | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """log p(observed, latent) and the sum of log q, after refusing latents that this estimator gets wrong."""
     if not latent:
         raise ValueError(f"{estimator}: wanted at least one latent, got none")
+    if not latent.keys().isdisjoint(observed):
+        raise ValueError(
+            f"{estimator}: wanted each name once, got {sorted(latent.keys() & observed)} observed and latent"
+        )
     samples, log_qs = {}, []
     for name, value in latent.items():
         if isinstance(value, StochasticTensor):
             sample, log_q = value, value.log_prob(value.tensor)
         else:
-            try:
-                sample, log_q = value
-            except (TypeError, ValueError):
+            if not (isinstance(value, tuple | list) and len(value) == 2):
                 raise TypeError(
                     f"{estimator}: latent {name!r}: wanted a pair (samples, log_q) or a node, got {value!r}"
-                ) from None
+                )
+            sample, log_q = value
         _check_latent(estimator, name, sample, reparameterized)
         samples[name] = tf.convert_to_tensor(sample)
         log_qs.append(tf.convert_to_tensor(log_q))
-    return tf.convert_to_tensor(log_joint({**observed, **samples})), sum(log_qs[1:], log_qs[0])
+    log_p, log_q = tf.convert_to_tensor(log_joint({**observed, **samples})), sum(log_qs[1:], log_qs[0])
+    if log_p.dtype != log_q.dtype:
+        raise TypeError(f"{estimator}: wanted log_joint of log_q's type {log_q.dtype.name}, got {log_p.dtype.name}")
+    try:
+        shape = tf.broadcast_static_shape(log_p.shape, log_q.shape)
+    except ValueError:
+        raise ValueError(
+            f"{estimator}: wanted log_joint to broadcast with log_q of shape {log_q.shape}, got shape {log_p.shape}"
+        ) from None
+    if axis is not None and shape.rank is not None and not -shape.rank <= axis < shape.rank:
+        raise ValueError(f"{estimator}: wanted a sample axis of the learning signal, got axis {axis} of shape {shape}")
+    return log_p, log_q
 
 
 def _check_latent(estimator: str, name: str, sample: Any, reparameterized: bool | None) -> None:
@@ -272,11 +297,13 @@ def _check_latent(estimator: str, name: str, sample: Any, reparameterized: bool 
 
 def _check_baseline(baseline: Any, signal: tf.Tensor) -> tf.Tensor:
     baseline = tf.convert_to_tensor(baseline, dtype_hint=signal.dtype)
+    if baseline.dtype != signal.dtype:
+        raise TypeError(f"nvil: wanted a baseline of type {signal.dtype.name}, got {baseline.dtype.name}")
     try:
         fits = tf.broadcast_static_shape(baseline.shape, signal.shape).is_compatible_with(signal.shape)
     except ValueError:
         fits = False
-    if not fits or (baseline.shape.rank or 0) > (signal.shape.rank or 0):
+    if not fits:
         raise ValueError(
             f"nvil: wanted a baseline that broadcasts to the learning signal's shape {signal.shape}, "
             f"got shape {baseline.shape}"
