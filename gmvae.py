@@ -76,7 +76,7 @@ class Settings:
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
     importance_samples: int = setting(500)
-    train_importance_samples: int = setting(20)
+    train_importance_samples: int = setting(10)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -250,17 +250,16 @@ class Training:
         self.settings = settings
         self.images = tf.constant(images)
         self.n = len(images)
-        self.steps = self.n // settings.batch_size  # of an epoch
-        self.classifier_steps = max(1, self.n // settings.classifier_batch_size)
+        self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
         self.model = MixtureVAE(settings)
         self.classifier = Classifier(settings)
-        self.optimizer = cosine_adam(self.model.learned, settings, self.model_epochs * self.steps)
-        self.classifier_optimizer = cosine_adam(
-            self.classifier.learned, settings, self.classifier_epochs * self.classifier_steps
-        )
+        steps = self.model_epochs * (self.n // settings.batch_size)
+        self.optimizer = cosine_adam(self.model.learned, settings, steps)
+        steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
+        self.classifier_optimizer = cosine_adam(self.classifier.learned, settings, steps)
         # One row for each epoch that is done.
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -280,11 +279,10 @@ class Training:
             shares=self.shares,
         )
 
-    def shuffled(self, epoch: int, steps: int) -> tf.Tensor:
-        """The indices of an epoch's batches, `[steps, B]`. The order depends on seed and epoch alone."""
+    def shuffled(self, epoch: int, size: int) -> tf.Tensor:
+        """The indices of an epoch's batches, `[steps, size]`. The order depends on seed and epoch alone."""
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.n).astype(np.int32)
-        size = min(self.n // steps, self.n)
-        return tf.constant(order[: steps * size].reshape(steps, size))
+        return tf.constant(order[: self.n // size * size].reshape(-1, size))
 
     @tf.function(jit_compile=True)
     def classifier_step(self, images: tf.Tensor, distorted: tf.Tensor) -> tf.Tensor:
@@ -340,6 +338,7 @@ class Training:
         Raises:
             InputError: the bound became NaN or infinite.
         """
+        settings = self.settings
         manager = tf.train.CheckpointManager(self.checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
         if manager.latest_checkpoint:
             self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
@@ -350,15 +349,15 @@ class Training:
             for epoch in range(int(self.done), n_epochs):
                 i = epoch - self.classifier_epochs
                 if i < 0:
-                    objectives = self.classifier_epoch(self.shuffled(epoch, self.classifier_steps))
+                    objectives = self.classifier_epoch(self.shuffled(epoch, self.classifier_batch_size))
                     self.starts[epoch].assign(objectives)
                     shown = f"step 1, objective {np.max(objectives):.3f} nats per image"
                 else:
                     if r is None:
                         restart = tf.argmax(self.starts[-1])
                         r = tf.concat([self.classify(part, restart) for part in parts(self.images, 5000)], axis=0)
-                    pull = self.settings.pull_weight if i < self.pull_epochs else 0.0
-                    bound, shares = self.epoch(self.shuffled(epoch, self.steps), r, tf.constant(pull))
+                    pull = settings.pull_weight if i < self.pull_epochs else 0.0
+                    bound, shares = self.epoch(self.shuffled(epoch, settings.batch_size), r, tf.constant(pull))
                     if not np.isfinite(bound):
                         raise InputError(f"the bound is {float(bound)} in epoch {epoch}; try a larger --batch-size")
                     self.bounds[i].assign(bound)
@@ -444,8 +443,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
     test = score(model, images.test, settings.importance_samples, "test images")
     train_clusters, test_clusters = train.q_z.argmax(axis=-1), test.q_z.argmax(axis=-1)
     seconds = float(training.seconds)
-    seen = training.classifier_epochs * training.classifier_steps * settings.classifier_batch_size
-    seen += training.model_epochs * training.steps * settings.batch_size
+    seen = len(images.train) * (training.classifier_epochs + training.model_epochs)
     metrics = {
         "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
         "test": {
