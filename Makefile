@@ -2,10 +2,11 @@
 # make setup    only the environment
 # make test     every test
 # make lint     ruff
+# make readme   the tables of README.md, from the results of the runs
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: all setup test lint
+.PHONY: all setup test lint readme
 all: setup
 	$(VENV)/python gmm_vi.py
 	$(VENV)/python gmvae.py
@@ -23,3 +24,6 @@ test: setup
 lint: setup
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
+
+readme: setup
+	$(VENV)/python report/readme.py

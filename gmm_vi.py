@@ -50,6 +50,8 @@ from utils import InputError, RunFolder, setting
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
 
+PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
+
 # Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z.
 
 
@@ -57,7 +59,7 @@ import zhusuan as zs  # isort: skip
 class Settings:
     """Everything that decides the result of a run."""
 
-    n: int = setting(100, "number of points to draw from the true mixture", at_least=1, at_most=10**8)
+    n: int = setting(100, "number of points to draw from the true mixture", at_least=2, at_most=10**8)
     k: int = setting(3, "number of components", at_least=1, at_most=100)
     separation: float = setting(
         5.0, "least distance of two true means, in RMS standard deviations", at_least=0.0, at_most=1000.0
@@ -355,7 +357,7 @@ def batches(points: np.ndarray, size: int = 100_000) -> Iterator[np.ndarray]:
 
 def choose_restart(training: Training, points: np.ndarray) -> tuple[int, int]:
     """The restart of the best lower bound, and how many the guard against degenerate components set aside."""
-    _, bounds = training.measure(tf.constant(points[:100_000]))
+    _, bounds = training.measure(tf.constant(points[:20_000]))
     variances = np.exp(2 * training.mixture()[2].numpy())
     degenerate = variances.min(axis=(1, 2)) < 10 * training.settings.variance_floor
     candidates = bounds.numpy() if degenerate.all() else np.where(degenerate, -np.inf, bounds.numpy())
@@ -497,13 +499,21 @@ def _lists(parameters: Parameters | None) -> dict[str, list] | None:
     return None if parameters is None else {k: v.tolist() for k, v in parameters._asdict().items()}
 
 
+def digits(value: float, std: float) -> str:
+    """A mean with the digits that its standard deviation leaves meaningful."""
+    decimals = 3 - int(np.floor(np.log10(std)))
+    return f"{value:.{decimals}f}" if 0 <= decimals <= 9 else f"{value:.6g}"
+
+
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
     mixtures = [(name, metrics[name]) for name in ("truth", "estimate", "em") if metrics[name]]
-    lines = [f"{'component':<10}{'':<10}{'weight':>8}{'mean':>27}{'standard deviation':>27}"]
+    lines = [f"{'component':<10}{'':<10}{'weight':>8}{'mean':>28}{'standard deviation':>26}"]
     for k in range(len(metrics["estimate"]["weights"])):
         for i, (name, p) in enumerate(mixtures):
-            mean, std = (f"{p[column][k][0]:>14.5g}{p[column][k][1]:>13.5g}" for column in ("means", "stds"))
+            stds = p["stds"][k]
+            mean = "".join(f"{digits(value, std):>14}" for value, std in zip(p["means"][k], stds, strict=True))
+            std = "".join(f"{value:>13.4g}" for value in stds)
             lines.append(f"{'' if i else k + 1:<10}{name:<10}{p['weights'][k]:>8.4f}{mean}{std}")
     lines.append("\nroot-mean-square difference, means and standard deviations in the data's units")
     for pair, errors in metrics["errors"].items():
@@ -649,11 +659,7 @@ def read_data(settings: Settings, given: dict[str, Any]) -> tuple[np.ndarray, np
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    given, resume = utils.parse_settings(Settings, __doc__, argv)
-    folder = RunFolder(given.get("out", Settings.out))
-    settings = folder.resume(Settings, given) if resume else Settings(**given)
-    utils.check_settings(settings)
-    folder.check_writable()
+    settings, given, folder, resume = utils.open_run(Settings, __doc__, PICTURED, argv)
     if resume and not folder.is_unfinished:
         draw_figures(folder.path, folder.path)
         print(table(json.loads((folder.path / "metrics.json").read_text())))

@@ -52,6 +52,7 @@ import zhusuan as zs  # isort: skip
 
 # Letters of the shapes: B images in a batch, K components, D code units, S samples of h, R restarts.
 PIXELS = 784
+PICTURED = ("metrics.json", "curves.npz", "pictures.npz")  # what the figures are drawn from
 BINARISATION_SEED = 2017  # of the images that are scored; --seed does not change it
 
 
@@ -462,7 +463,9 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
         "seconds": seconds,
     }
     with folder.finish() as staging:
-        np.savez(staging / "clusters.npz", train=train_clusters.astype(np.uint8), test=test_clusters.astype(np.uint8))
+        np.savez_compressed(
+            staging / "clusters.npz", train=train_clusters.astype(np.uint8), test=test_clusters.astype(np.uint8)
+        )
         np.savez(
             staging / "curves.npz",
             starts=training.starts.numpy(),
@@ -470,7 +473,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
             shares=training.shares.numpy(),
             pull_epochs=training.pull_epochs,
         )
-        np.savez(staging / "pictures.npz", **pictures(model, images, test_clusters, settings))
+        np.savez_compressed(staging / "pictures.npz", **pictures(model, images, test_clusters, settings))
         tf.train.Checkpoint(model=model).write(str(staging / "weights"))
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
@@ -696,11 +699,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    given, resume = utils.parse_settings(Settings, __doc__, argv)
-    folder = RunFolder(given.get("out", Settings.out))
-    settings = folder.resume(Settings, given) if resume else Settings(**given)
-    utils.check_settings(settings)
-    folder.check_writable()
+    settings, _, folder, resume = utils.open_run(Settings, __doc__, PICTURED, argv)
     if resume and not folder.is_unfinished:
         draw_figures(folder.path, folder.path)
         print(table(json.loads((folder.path / "metrics.json").read_text())))

@@ -192,15 +192,16 @@ class RunFolder:
         self.unfinished.mkdir(parents=True)
         write_json(self.unfinished / "settings.json", dataclasses.asdict(settings))
 
-    def resume(self, settings_type: type, given: dict[str, Any]) -> Any:
+    def resume(self, settings_type: type, given: dict[str, Any], pictured: tuple[str, ...]) -> Any:
         """The settings of the run in the folder.
 
         Args:
             settings_type: dataclass of settings.
             given: settings of the command line; they must be the run's.
+            pictured: files of a finished run that its figures are drawn from.
 
         Raises:
-            InputError: there is no run, it is another script's, or a given setting is not the run's.
+            InputError: there is no run, it is another script's, a given setting is not the run's, or a file is missing.
         """
         stored = self.unfinished / "settings.json"
         if not self.is_unfinished:
@@ -219,6 +220,9 @@ class RunFolder:
                     f"{option(name)} {value}: the run in {self.path} has {option(name)} {getattr(settings, name)}; "
                     "leave the option out with --resume, or start anew without --resume"
                 )
+        for name in pictured:
+            if not self.is_unfinished and not (self.path / name).is_file():
+                raise InputError(f"--resume: {self.path / name} is missing; start anew without --resume")
         return settings
 
     @property
@@ -237,6 +241,31 @@ class RunFolder:
         for file in sorted(staging.iterdir()):
             os.replace(file, self.path / file.name)
         shutil.rmtree(self.unfinished)
+
+
+def open_run(
+    settings_type: type, description: str, pictured: tuple[str, ...], argv: list[str] | None
+) -> tuple[Any, dict[str, Any], RunFolder, bool]:
+    """Reads the command line and checks it; makes and changes nothing.
+
+    Args:
+        settings_type: dataclass of settings, with an `out`.
+        description: the text above the options in `--help`.
+        pictured: files of a finished run that its figures are drawn from.
+        argv: arguments, None for those of the process.
+
+    Returns:
+        the settings, those given explicitly, the run's folder, and whether to resume.
+
+    Raises:
+        InputError: a setting is out of range, the folder cannot be written to, or holds nothing to resume.
+    """
+    given, resume = parse_settings(settings_type, description, argv)
+    folder = RunFolder(given.get("out", settings_type.out))
+    settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**given)
+    check_settings(settings)
+    folder.check_writable()
+    return settings, given, folder, resume
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -259,7 +288,7 @@ def read_points(path: str) -> np.ndarray:
 
     Raises:
         InputError: the file is missing, empty, ragged or not numeric, holds NaN or infinity, has not two columns, or a
-            column is constant.
+            column is constant or out of range.
     """
     where = f"--data {path}"
     try:
@@ -287,8 +316,11 @@ def read_points(path: str) -> np.ndarray:
         raise InputError(f"{where}: line {number} has {','.join(row)}; wanted finite numbers, drop or repair the line")
     for column in range(2):
         values = points[:, column]
+        largest = np.abs(values).max()
+        if largest > 1e150 or 0 < np.ptp(values) < 1e-150:  # its square leaves the range of float64
+            raise InputError(f"{where}: column {column + 1} has values near {largest:g}; give it in another unit")
         # Below this spread the column's digits are rounding.
-        if np.ptp(values) <= 1e-12 * np.abs(values).max():
+        if np.ptp(values) <= 1e-12 * largest:
             raise InputError(f"{where}: column {column + 1} is constant at {values[0]:g}; wanted two varying columns")
     return points
 
