@@ -12,8 +12,9 @@ close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood
 
 The likelihood of a mixture has no largest value: a component that shrinks onto one point sends it to infinity. Two
 guards: the variances have a floor, 1e-6 of a column's variance (the same as `reg_covar` of the EM that we compare
-with), which bounds the likelihood; and a restart with a component on that floor is chosen only where every restart has
-one. `restarts_set_aside` in metrics.json counts those that the second guard kept out.
+with), which bounds the likelihood; and a restart with a component below ten times that floor is chosen only where every
+restart has one. metrics.json says how many restarts the second guard kept out, and whether the estimate or EM's, which
+has no such guard, is degenerate all the same.
 
     python gmm_vi.py                        # N = 100 points of K = 3 components, about 20 s on 2 cores
     python gmm_vi.py --data points.csv      # your own points
@@ -26,13 +27,11 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
@@ -50,6 +49,7 @@ from utils import InputError, RunFolder, setting
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
 
+EM_COLOUR = utils.COLOURS[1]
 PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
 
 # Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z.
@@ -59,13 +59,13 @@ PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
 class Settings:
     """Everything that decides the result of a run."""
 
-    n: int = setting(100, "number of points to draw from the true mixture", at_least=2, at_most=10**8)
+    n: int = setting(100, "number of points to draw from the true mixture", at_least=2, at_most=10**7)
     k: int = setting(3, "number of components", at_least=1, at_most=100)
     separation: float = setting(
         5.0, "least distance of two true means, in RMS standard deviations", at_least=0.0, at_most=1000.0
     )
     data: str | None = setting(None, "CSV of two numeric columns to fit instead of drawn points")
-    restarts: int = setting(50, "fits from different starts, run together; the best bound wins", 1, 10_000)
+    restarts: int = setting(50, "fits from different starts, run together; the best bound wins", 1, 1000)
     steps: int = setting(10_000, "gradient steps of each restart", at_least=1, at_most=10**8)
     seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
     out: str = setting("plots/gmm", "folder for figures and metrics.json")
@@ -76,6 +76,7 @@ class Settings:
     start_std: float = setting(0.5)  # in standard deviations of a column
     variance_floor: float = setting(1e-6)  # in variances of a column
     measurements: int = setting(100)
+    points_shown: int = setting(2000)  # of the curves and of the picture
 
 
 class Parameters(NamedTuple):
@@ -259,15 +260,16 @@ class Training(tf.Module):
             return mixture(values, *parameters, x.shape[0], s).log_joint()  # [S, R, B]
 
         posterior = self.posterior(x, s)
-        latent = {"z": posterior.query("z", outputs=True, local_log_prob=True)}
-        cost, _ = zs.nvil(log_joint, {"x": x}, latent, baseline=self.baseline(x), axis=0)  # [R, B]
+        cost, _ = zs.nvil(log_joint, {"x": x}, {"z": posterior["z"]}, baseline=self.baseline(x), axis=0)  # [R, B]
         return tf.reduce_sum(tf.reduce_mean(cost, axis=-1))
 
-    @tf.function(jit_compile=True)
-    def train(self, steps: int) -> None:
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([], tf.int32)])
+    def train(self, steps: tf.Tensor) -> None:
         """Takes gradient steps, each on all points or on a random batch of them."""
         n, batch_size = self.points.shape[0], self.settings.batch_size
-        for _ in tf.range(steps):
+        step = 0
+        while step < steps:  # XLA would compile a loop over tf.range anew for every number of steps
+            step += 1
             x = self.points
             if n > batch_size:
                 x = tf.gather(x, zs.get_generator().uniform([batch_size], maxval=n, dtype=tf.int32))
@@ -285,20 +287,28 @@ class Training(tf.Module):
         return tf.reduce_mean(log_likelihood, axis=-1), tf.reduce_mean(bound, axis=-1)
 
 
-def fit(points: np.ndarray, settings: Settings, folder: RunFolder) -> tuple[Training, dict[str, np.ndarray], float]:
+def fit(
+    points: np.ndarray, shown: np.ndarray, settings: Settings, folder: RunFolder
+) -> tuple[Training, dict[str, np.ndarray], float]:
     """Trains all restarts, from the folder's checkpoint where it has one.
 
+    Args:
+        points: standardised points `[N, 2]`.
+        shown: those that the curves are measured on.
+        settings: the run's settings.
+        folder: holds the checkpoints.
+
     Returns:
-        the trained restarts; the curves: steps `[T]`, log-likelihoods and bounds `[T, R]` in nats per point, measured
-        on at most 2,000 points; and the seconds of training.
+        the trained restarts; the curves: steps `[T]`, log-likelihoods and bounds `[T, R]` in nats per point; and the
+        seconds of training.
 
     Raises:
-        InputError: the bound became NaN or infinite.
+        InputError: the bound of every restart became NaN or infinite.
     """
-    training = Training(points, settings)
-    shown = tf.constant(points[:2000])
-    length = -(-settings.steps // settings.measurements)
-    ends = [*range(length, settings.steps, length), settings.steps]
+    training = Training(points.astype(np.float32), settings)
+    shown = tf.constant(shown.astype(np.float32))
+    # Measured at the ends of stretches that grow with the steps, as the curves change fast at first.
+    ends = np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()
     curve = tf.Variable(tf.zeros([2, len(ends) + 1, settings.restarts]), trainable=False)
     done = tf.Variable(0, trainable=False)
     seconds = tf.Variable(0.0, trainable=False)
@@ -323,12 +333,12 @@ def fit(points: np.ndarray, settings: Settings, folder: RunFolder) -> tuple[Trai
             steps = ends[i] - ends[i - 1] if i else ends[0]
             training.train(steps)
             log_likelihoods, bounds = training.measure(shown)
-            if not np.isfinite(bounds).all():
+            if not np.isfinite(bounds).any():
                 raise InputError(f"the bound is not finite after {ends[i]} steps; look for far outliers in the points")
             curve[:, i + 1].assign([log_likelihoods, bounds])
             done.assign(i + 1)
             bar.update(steps)
-            bar.set_postfix_str(f"bound {np.max(bounds):.4f} nats per point (standardised)")
+            bar.set_postfix_str(f"bound {np.nanmax(bounds):.4f} nats per standardised point")
             now = time.perf_counter()
             if now - saved > 10 or i + 1 == len(ends):
                 seconds.assign_add(now - started)
@@ -343,45 +353,49 @@ def fit(points: np.ndarray, settings: Settings, folder: RunFolder) -> tuple[Trai
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def log_joint(points: np.ndarray, mixture_parameters: Parameters) -> np.ndarray:
+def exact_log_joint(points: np.ndarray, mixture_parameters: Parameters) -> np.ndarray:
     """log p(x, z = k) of points `[N, 2]` under known parameters, `[N, K]`, in nats, in float64."""
     weights, means, stds = (tf.constant(p, tf.float64) for p in mixture_parameters)
-    every = [log_joints(tf.constant(x), tf.math.log(weights), means, tf.math.log(stds)) for x in batches(points)]
+    every = [
+        log_joints(tf.constant(x), tf.math.log(weights), means, tf.math.log(stds))
+        for x in utils.slices(points, 100_000)
+    ]
     return tf.transpose(tf.concat(every, axis=1)).numpy()
 
 
-def batches(points: np.ndarray, size: int = 100_000) -> Iterator[np.ndarray]:
-    """Slices that keep the memory of an exact evaluation bounded."""
-    return (points[start : start + size] for start in range(0, len(points), size))
+def is_degenerate(stds: np.ndarray, variance_floor: float) -> np.ndarray:
+    """Whether a component has shrunk onto a point or a line: stds `[..., K, 2]` of standardised points."""
+    return np.square(stds).min(axis=(-2, -1)) < 10 * variance_floor
 
 
 def choose_restart(training: Training, points: np.ndarray) -> tuple[int, int]:
-    """The restart of the best lower bound, and how many the guard against degenerate components set aside."""
-    _, bounds = training.measure(tf.constant(points[:20_000]))
-    variances = np.exp(2 * training.mixture()[2].numpy())
-    degenerate = variances.min(axis=(1, 2)) < 10 * training.settings.variance_floor
-    candidates = bounds.numpy() if degenerate.all() else np.where(degenerate, -np.inf, bounds.numpy())
-    return int(candidates.argmax()), int(degenerate.sum())
+    """The restart of the best lower bound, and how many the guard against degenerate components kept out."""
+    bounds = sum(len(x) * training.measure(tf.constant(x))[1].numpy() for x in utils.slices(points, 20_000))
+    bounds = np.where(np.isfinite(bounds), bounds, -np.inf)
+    degenerate = is_degenerate(np.exp(training.mixture()[2].numpy()), training.settings.variance_floor)
+    if degenerate.all():
+        return int(bounds.argmax()), 0
+    return int(np.where(degenerate, -np.inf, bounds).argmax()), int(degenerate.sum())
 
 
-def fit_em(points: np.ndarray, settings: Settings) -> tuple[Parameters, int]:
-    """The peer: the best of 20 EM runs of scikit-learn on standardised points, above 10^5 of them on a subsample."""
-    rng = np.random.default_rng([settings.seed, 2])
-    if len(points) > 100_000:
-        points = points[rng.choice(len(points), 100_000, replace=False)]
+def fit_em(points: np.ndarray, settings: Settings, start: Parameters | None = None) -> GaussianMixture:
+    """EM of scikit-learn on standardised points: the best of 20 runs, or one run from a given start."""
+    given = {}
+    if start is not None:
+        given = {"weights_init": start.weights, "means_init": start.means, "precisions_init": 1 / np.square(start.stds)}
     em = GaussianMixture(
         settings.k,
         covariance_type="diag",
-        n_init=20,
+        n_init=1 if given else 20,
         tol=1e-8,
         reg_covar=settings.variance_floor,
         max_iter=1000,
-        random_state=int(rng.integers(2**31)),
+        random_state=settings.seed,
+        **given,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        em.fit(points)
-    return Parameters(em.weights_, em.means_, np.sqrt(em.covariances_)), len(points)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `em_converged` says it
+        return em.fit(points)
 
 
 def match(parameters: Parameters, reference: Parameters | None, scale: np.ndarray) -> np.ndarray:
@@ -408,9 +422,11 @@ def evaluate(training: Training, restart: int, points: np.ndarray) -> dict[str, 
     """
     weight_logits, means, logstds = (p[restart].numpy().astype(np.float64) for p in training.mixture())
     parameters = Parameters(np.exp(weight_logits - logsumexp(weight_logits)), means, np.exp(logstds))
-    joint = log_joint(points, parameters)
+    joint = exact_log_joint(points, parameters)
     only = slice(restart, restart + 1)
-    logits = np.concatenate([training.posterior.logits(tf.constant(x), only)[0].numpy() for x in batches(points)])
+    logits = np.concatenate(
+        [training.posterior.logits(tf.constant(x), only)[0].numpy() for x in utils.slices(points, 100_000)]
+    )
     log_q = log_softmax(logits, axis=-1)
     log_p = logsumexp(joint, axis=-1)
     q = np.exp(log_q)
@@ -436,10 +452,17 @@ def run(
     standardized = (points - centre) / scale
     log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
 
-    training, curves, seconds = fit(standardized.astype(np.float32), settings, folder)
-    restart, set_aside = choose_restart(training, standardized)
+    rng = np.random.default_rng([settings.seed, 2])
+    shown = rng.permutation(len(points))[: settings.points_shown]
+    training, curves, seconds = fit(standardized, standardized[shown], settings, folder)
+    restart, kept_out = choose_restart(training, standardized)
     scores = evaluate(training, restart, standardized)
-    em, em_points = fit_em(standardized, settings)
+    # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
+    sample = standardized if len(points) <= 100_000 else standardized[rng.permutation(len(points))[:100_000]]
+    em_fit = fit_em(sample, settings)
+    em = Parameters(em_fit.weights_, em_fit.means_, np.sqrt(em_fit.covariances_))
+    onward = fit_em(sample, settings, scores["parameters"])
+    gain = onward.score(sample) - float(np.mean(logsumexp(exact_log_joint(sample, scores["parameters"]), axis=-1)))
 
     def in_data_units(p: Parameters) -> Parameters:
         return Parameters(p.weights, centre + scale * p.means, scale * p.stds)
@@ -451,18 +474,17 @@ def run(
     responsibilities = scores["responsibilities"][:, order]
     clusters = responsibilities.argmax(axis=-1)
     log_likelihoods = {
-        "truth": None if truth is None else float(np.mean(logsumexp(log_joint(points, truth), axis=-1))),
+        "truth": None if truth is None else float(np.mean(logsumexp(exact_log_joint(points, truth), axis=-1))),
         "estimate": scores["log_likelihood"] - log_volume,
-        "em": float(np.mean(logsumexp(log_joint(standardized, em), axis=-1))) - log_volume,
+        "em": float(np.mean(logsumexp(exact_log_joint(standardized, em), axis=-1))) - log_volume,
     }
-    # The step size falls to 0, so a curve that still moves in its last tenth was cut short.
-    late = curves["log_likelihood"][-max(2, settings.measurements // 10) :, restart]
     metrics = {
         "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
         "truth": _lists(truth),
         "estimate": _lists(estimate),
         "em": _lists(em_estimate),
-        "em_points": em_points,
+        "em_points": len(sample),
+        "em_converged": bool(em_fit.converged_),
         "errors": {
             "estimate_truth": None if truth is None else rms_errors(estimate, truth),
             "em_truth": None if truth is None else rms_errors(em_estimate, truth),
@@ -472,12 +494,16 @@ def run(
         "lower_bound": scores["lower_bound"] - log_volume,
         "kl": scores["kl"],
         "ari": None if classes is None else float(adjusted_rand_score(classes, clusters)),
-        "converged": bool(scores["kl"] < 1e-3 and np.ptp(late) < 1e-3),
+        "converged": bool(scores["kl"] < 1e-3 and gain < 1e-3),
+        "em_gain_from_estimate": gain,
+        "degenerate": {
+            "estimate": bool(is_degenerate(scores["parameters"].stds, settings.variance_floor)),
+            "em": bool(is_degenerate(em.stds, settings.variance_floor)),
+        },
         "restart": restart,
-        "restarts_set_aside": set_aside,
+        "restarts_set_aside": kept_out,
         "seconds": seconds,
     }
-    shown = slice(0, 2000)  # the points of the curves and of the picture
     with folder.finish() as staging:
         np.savez(
             staging / "fit.npz",
@@ -486,13 +512,15 @@ def run(
             steps=curves["steps"],
             log_likelihood=curves["log_likelihood"] - log_volume,
             bound=curves["bound"] - log_volume,
-            em_level=np.mean(logsumexp(log_joint(standardized[shown], em), axis=-1)) - log_volume,
+            em_level=np.mean(logsumexp(exact_log_joint(standardized[shown], em), axis=-1)) - log_volume,
         )
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     print(table(metrics))
     if not metrics["converged"]:
-        print("warning: not converged; try more --steps or --restarts", file=sys.stderr)
+        print("warning: not converged; try more --steps", file=sys.stderr)
+    for name in (name for name, found in metrics["degenerate"].items() if found):
+        print(f"warning: {name} has a component that shrank onto a point or a line; try a smaller --k", file=sys.stderr)
 
 
 def _lists(parameters: Parameters | None) -> dict[str, list] | None:
@@ -547,56 +575,57 @@ def draw_figures(run: Path, out: Path) -> None:
 
 def clusters_figure(metrics: dict[str, Any], fit_file: Any) -> Figure:
     """The points in the colours of q(z | x), mixed where q is undecided, with the ellipses of all mixtures."""
-    figure = Figure(figsize=(3.4, 3.0))
+    figure = Figure(figsize=(3.4, 3.2))
     axes = figure.subplots()
     points, q = fit_file["points"], fit_file["responsibilities"]
-    colours = utils.colours(q.shape[1])
-    axes.scatter(*points.T, c=np.clip(q @ colours, 0, 1), s=9, linewidths=0)
+    colours = np.clip(q @ utils.colours(q.shape[1]), 0, 1)
+    for k in range(q.shape[1]):
+        # A marker of its own for each component: colours are lost in grey.
+        chosen = q.argmax(axis=1) == k
+        axes.scatter(*points[chosen].T, c=colours[chosen], s=11, linewidths=0, marker="os^Dv<>pP*"[k % 10])
     styles = {
-        "truth": {"color": "0.45", "linestyle": "--", "linewidth": 1.0, "label": "truth"},
-        "estimate": {"color": "black", "linestyle": "-", "linewidth": 1.2, "label": "NVIL"},
-        "em": {"color": "#D55E00", "linestyle": ":", "linewidth": 1.6, "label": "EM"},
+        "truth": {
+            "color": "0.5",
+            "linestyle": "--",
+            "linewidth": 1.0,
+            "marker": "o",
+            "markersize": 3,
+            "label": "truth",
+        },
+        "estimate": {"color": "black", "linewidth": 2.2, "marker": "+", "markersize": 8, "label": "NVIL"},
+        "em": {"color": EM_COLOUR, "linestyle": ":", "linewidth": 1.2, "marker": "x", "markersize": 4, "label": "EM"},
     }
-    shown = {name: style for name, style in styles.items() if metrics[name]}
-    for name, style in shown.items():
-        draw_ellipses(axes, metrics[name], style)
-    axes.legend(handles=[Line2D([], [], **style) for style in shown.values()], loc="best")
-    axes.set(xlabel="$x_1$", ylabel="$x_2$", title="points in the colours of $q(z\\,|\\,x)$, ellipses at two std")
-    axes.autoscale_view()
+    shown = [(metrics[name], style) for name, style in styles.items() if metrics[name]]
+    for mixture_parameters, style in shown:
+        outline = {key: style[key] for key in ("color", "linestyle", "linewidth") if key in style}
+        for mean, std in zip(mixture_parameters["means"], mixture_parameters["stds"], strict=True):
+            axes.add_patch(Ellipse(mean, 4 * std[0], 4 * std[1], fill=False, **outline))
+        axes.plot(*np.transpose(mixture_parameters["means"]), **{**style, "linestyle": ""})
+    figure.legend(handles=[Line2D([], [], **style) for _, style in shown], loc="outside upper center", ncols=3)
+    axes.set(xlabel="$x_1$", ylabel="$x_2$", title=f"{len(points)} points; ellipses at two standard deviations")
     return figure
-
-
-def draw_ellipses(axes: Axes, mixture_parameters: dict[str, list], style: dict[str, Any]) -> None:
-    """Two-standard-deviation ellipses and the means of a mixture's components."""
-    style = {key: value for key, value in style.items() if key != "label"}
-    for mean, std in zip(mixture_parameters["means"], mixture_parameters["stds"], strict=True):
-        axes.add_patch(Ellipse(mean, 4 * std[0], 4 * std[1], fill=False, **style))
-    axes.plot(*np.transpose(mixture_parameters["means"]), "+", color=style["color"], markersize=5)
 
 
 def convergence_figure(metrics: dict[str, Any], fit_file: Any) -> Figure:
     """The lower bound of every restart and the log-likelihood of the best against steps, with EM's level."""
-    figure = Figure(figsize=(3.4, 2.5))
+    figure = Figure(figsize=(3.4, 2.7))
     axes = figure.subplots()
-    steps, best = fit_file["steps"], metrics["restart"]
-    bounds, log_likelihood, em_level = (
-        fit_file["bound"],
-        fit_file["log_likelihood"][:, best],
-        float(fit_file["em_level"]),
-    )
-    others = axes.plot(steps, bounds, color="0.8", linewidth=0.5)
-    (likelihood,) = axes.plot(steps, log_likelihood, color=utils.COLOURS[1], linewidth=2.2)
+    steps, best, bounds = fit_file["steps"], metrics["restart"], fit_file["bound"]
+    em_level = float(fit_file["em_level"])
+    others = axes.plot(steps, bounds, color="0.8", linewidth=0.4)
+    (likelihood,) = axes.plot(steps, fit_file["log_likelihood"][:, best], color=utils.COLOURS[2], linewidth=2.4)
     (bound,) = axes.plot(steps, bounds[:, best], color=utils.COLOURS[0])
-    em = axes.axhline(em_level, color="black", linestyle=":")
-    axes.legend(
-        [likelihood, bound, others[0], em],
-        ["log-likelihood, best restart", "bound, best restart", "bound, other restarts", "log-likelihood, EM"],
-        loc="lower right",
+    em = axes.axhline(em_level, color=EM_COLOUR, linestyle=":", linewidth=1.6)
+    figure.legend(
+        [likelihood, em, bound, others[0]],
+        ["log-likelihood, best restart", "log-likelihood, EM", "bound, best restart", "bound, other restarts"],
+        loc="outside upper center",
+        ncols=2,
     )
-    late = bounds[len(steps) // 10 :]
-    span = max(em_level - np.quantile(late, 0.02), 0.05)
-    axes.set_ylim(em_level - 1.6 * span, em_level + 0.15 * span)
-    axes.set(xlabel="gradient steps", ylabel="nats per point", xscale="log", xlim=(max(1, steps[1]), steps[-1]))
+    # From the best restart's start up; other restarts may dip below.
+    low = bounds[0, best]
+    axes.set_ylim(low, em_level + 0.1 * (em_level - low))
+    axes.set(xlabel="gradient steps", ylabel="nats per point", xscale="symlog", xlim=(0, steps[-1]))
     return figure
 
 
@@ -616,8 +645,15 @@ class Fit:
     parameters: Parameters
 
     def responsibilities(self, points: np.ndarray) -> np.ndarray:
-        """p(z = k | x) of points `[N, 2]`, `[N, K]`."""
-        return np.exp(log_softmax(log_joint(np.asarray(points, np.float64), self.parameters), axis=-1))
+        """p(z = k | x) of points `[N, 2]`, `[N, K]`.
+
+        Raises:
+            ValueError: the points have another shape.
+        """
+        points = np.asarray(points, np.float64)
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"wanted points of shape [N, 2], got {list(points.shape)}")
+        return np.exp(log_softmax(exact_log_joint(points, self.parameters), axis=-1))
 
     def classify(self, points: np.ndarray) -> np.ndarray:
         """The most probable component of points `[N, 2]`, `[N]`."""
@@ -625,8 +661,8 @@ class Fit:
 
     def sample(self, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Draws N points `[N, 2]` and the component of each `[N]`."""
-        zs.set_seed(seed)
-        return draw_data(self.parameters, n)
+        with utils.private_seed(seed):
+            return draw_data(self.parameters, n)
 
 
 def load(folder: str) -> Fit:
@@ -635,7 +671,10 @@ def load(folder: str) -> Fit:
     Raises:
         FileNotFoundError: no finished run lies there.
     """
-    estimate = json.loads(Path(folder, "metrics.json").read_text())["estimate"]
+    path = Path(folder, "metrics.json")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run gmm_vi.py --out {folder} first")
+    estimate = json.loads(path.read_text())["estimate"]
     return Fit(Parameters(**{name: np.array(value) for name, value in estimate.items()}))
 
 
@@ -659,7 +698,7 @@ def read_data(settings: Settings, given: dict[str, Any]) -> tuple[np.ndarray, np
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    settings, given, folder, resume = utils.open_run(Settings, __doc__, PICTURED, argv)
+    settings, given, folder, resume = utils.open_run(Settings, "gmm_vi", __doc__, PICTURED, argv)
     if resume and not folder.is_unfinished:
         draw_figures(folder.path, folder.path)
         print(table(json.loads((folder.path / "metrics.json").read_text())))

@@ -23,6 +23,8 @@ import matplotlib
 import numpy as np
 import scipy
 import sklearn
+from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
@@ -45,6 +47,8 @@ def _silent_stderr() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # silences most; what comes before it is read needs more
 with _silent_stderr():
     import tensorflow as tf
+
+    import zhusuan as zs
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Settings and the command line
@@ -136,6 +140,18 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+@contextmanager
+def private_seed(seed: int) -> Iterator[None]:
+    """Draws from a seed of its own inside the block, and leaves the caller's draws as if it had not been."""
+    generator = zs.get_generator()
+    state = tf.identity(generator.state)
+    generator.reset_from_seed(seed)
+    try:
+        yield
+    finally:
+        generator.reset(state)
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that has a part in the numbers."""
     return {
@@ -155,32 +171,36 @@ def versions() -> dict[str, str]:
 
 
 class RunFolder:
-    """A run's folder: a finished run's files lie in it, an unfinished run's state in its `unfinished/`.
+    """A run's folder: a finished run's files lie in it, an unfinished run's state in a hidden folder inside.
 
     A finished run's files stay until a new run in the same folder has all of its own; foreign files stay for good.
 
     Args:
         path: the folder, made by `start`.
+        script: the script's name; another script's run is not touched.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, script: str) -> None:
         self.path = Path(path)
-        self.unfinished = self.path / "unfinished"
+        self.script = script
+        self.unfinished = self.path / f".{script}-unfinished"
 
     def check_writable(self) -> None:
         """Tries the folder, or the nearest one above it that exists, and leaves nothing behind.
 
         Raises:
-            InputError: it is no folder, or cannot be written to.
+            InputError: it is no folder, cannot be written to, or holds another script's run.
         """
         nearest = self.path
-        while not nearest.exists() and nearest != nearest.parent:
-            nearest = nearest.parent
         try:
+            while not nearest.exists() and nearest != nearest.parent:
+                nearest = nearest.parent
             if not nearest.is_dir():
                 raise NotADirectoryError(20, "a file is in the way")
             with tempfile.TemporaryFile(dir=nearest):
                 pass
+            if (self.path / "settings.json").exists():
+                self.stored_settings(self.path / "settings.json")
         except OSError as error:
             raise InputError(
                 f"--out {self.path}: cannot write to {nearest} ({error.strerror}); choose another folder"
@@ -190,7 +210,18 @@ class RunFolder:
         """Makes the folder and begins a new unfinished run in it."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(parents=True)
-        write_json(self.unfinished / "settings.json", dataclasses.asdict(settings))
+        stored = {"script": self.script, **dataclasses.asdict(settings)}
+        write_json(self.unfinished / "settings.json", stored)
+
+    def stored_settings(self, path: Path) -> dict[str, Any]:
+        """The settings in a file, if a run of this script wrote it."""
+        try:
+            stored = json.loads(path.read_text())
+            if stored.pop("script") != self.script:
+                raise ValueError
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"--out {self.path}: {path} is not of {self.script}.py; choose another folder") from None
+        return stored
 
     def resume(self, settings_type: type, given: dict[str, Any], pictured: tuple[str, ...]) -> Any:
         """The settings of the run in the folder.
@@ -203,17 +234,13 @@ class RunFolder:
         Raises:
             InputError: there is no run, it is another script's, a given setting is not the run's, or a file is missing.
         """
-        stored = self.unfinished / "settings.json"
-        if not self.is_unfinished:
-            stored = self.path / "settings.json"
-        if not stored.is_file():
-            raise InputError(f"--resume: {self.path} holds no run of this script; start one without --resume")
+        path = (self.unfinished if self.is_unfinished else self.path) / "settings.json"
+        if not path.is_file():
+            raise InputError(f"--resume: {self.path} holds no run of {self.script}.py; start one without --resume")
         try:
-            settings = settings_type(**{**json.loads(stored.read_text()), "out": str(self.path)})
-        except (TypeError, ValueError):
-            raise InputError(
-                f"--resume: {stored} was not written by this script; start anew without --resume"
-            ) from None
+            settings = settings_type(**{**self.stored_settings(path), "out": str(self.path)})
+        except TypeError:
+            raise InputError(f"--resume: {path} is of another version; start anew without --resume") from None
         for name, value in given.items():
             if name != "out" and value != getattr(settings, name):
                 raise InputError(
@@ -244,12 +271,13 @@ class RunFolder:
 
 
 def open_run(
-    settings_type: type, description: str, pictured: tuple[str, ...], argv: list[str] | None
+    settings_type: type, script: str, description: str, pictured: tuple[str, ...], argv: list[str] | None
 ) -> tuple[Any, dict[str, Any], RunFolder, bool]:
     """Reads the command line and checks it; makes and changes nothing.
 
     Args:
         settings_type: dataclass of settings, with an `out`.
+        script: the script's name.
         description: the text above the options in `--help`.
         pictured: files of a finished run that its figures are drawn from.
         argv: arguments, None for those of the process.
@@ -261,10 +289,10 @@ def open_run(
         InputError: a setting is out of range, the folder cannot be written to, or holds nothing to resume.
     """
     given, resume = parse_settings(settings_type, description, argv)
-    folder = RunFolder(given.get("out", settings_type.out))
+    folder = RunFolder(given.get("out", settings_type.out), script)
+    folder.check_writable()
     settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**given)
     check_settings(settings)
-    folder.check_writable()
     return settings, given, folder, resume
 
 
@@ -293,7 +321,8 @@ def read_points(path: str) -> np.ndarray:
     where = f"--data {path}"
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
+            lines = enumerate(csv.reader(file), 1)
+            rows = [(number, row) for number, row in lines if len(row) > 1 or "".join(row).strip()]  # no blank lines
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); give a CSV file of two columns") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -321,7 +350,9 @@ def read_points(path: str) -> np.ndarray:
             raise InputError(f"{where}: column {column + 1} has values near {largest:g}; give it in another unit")
         # Below this spread the column's digits are rounding.
         if np.ptp(values) <= 1e-12 * largest:
-            raise InputError(f"{where}: column {column + 1} is constant at {values[0]:g}; wanted two varying columns")
+            raise InputError(
+                f"{where}: column {column + 1} is constant at {values[0]:g} but for rounding; wanted two varying ones"
+            )
     return points
 
 
@@ -331,6 +362,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def slices(rows: Any, size: int) -> Iterator[Any]:
+    """Slices of at most `size` rows, which keep an evaluation's memory bounded."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 class Images(NamedTuple):
@@ -365,7 +401,7 @@ def read_images(folder: str) -> Images:
 
 def _read_idx(folder: str, name: str, n_axes: int) -> np.ndarray:
     """One IDX file of unsigned bytes: magic number 0x08 and the number of axes, the sizes, the bytes."""
-    path = next((p for p in (Path(folder, name + ".gz"), Path(folder, name)) if p.is_file()), None)
+    path = next((p for p in (Path(folder, name + ".gz"), Path(folder, name)) if os.path.isfile(p)), None)
     if path is None:
         raise InputError(f"--data {folder}: {name}[.gz] is missing; wanted a folder with the four files of MNIST")
     try:
@@ -445,7 +481,7 @@ COLOURS = (
     "#CC79A7",
     "#56B4E9",
     "#D55E00",
-    "#F0E442",
+    "#661100",
     "#000000",
     "#882255",
     "#999933",
@@ -481,6 +517,12 @@ def figure_style() -> Iterator[None]:
     }
     with matplotlib.rc_context(style):
         yield
+
+
+def outlined_text(axes: Axes, x: float, y: float, text: Any) -> None:
+    """Bold text that can be read on any ground."""
+    outline = [patheffects.withStroke(linewidth=2, foreground="white")]
+    axes.text(x, y, text, ha="center", va="center", fontweight="bold", path_effects=outline)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

@@ -76,13 +76,23 @@ class BayesianNet:
             raise ValueError(f"node {node.name!r}: this network has a node of that name already; wanted another name")
         self._nodes[node.name] = node
 
+    def __getitem__(self, name: str) -> "StochasticTensor":
+        """The node of that name, for an estimator's `latent`.
+
+        Raises:
+            KeyError: the network has no node of that name.
+        """
+        if name not in self._nodes:
+            raise KeyError(f"node {name!r}: the network has no node of that name, but {sorted(self._nodes)}")
+        return self._nodes[name]
+
     def outputs(self, names: str | Iterable[str]) -> Any:
         """The values of nodes: one name gives a tensor, a list of names a list.
 
         Raises:
             KeyError: the network has no node of that name.
         """
-        return self._for_each(names, lambda name: self._node(name).tensor)
+        return self._for_each(names, lambda name: self[name].tensor)
 
     def local_log_prob(self, names: str | Iterable[str]) -> Any:
         """log p(node | parents) in nats: one name gives a tensor, a list of names a list.
@@ -121,14 +131,9 @@ class BayesianNet:
             raise ValueError("log_joint: wanted a network with at least one node, got none")
         return sum(self._local_log_prob(name) for name in self._nodes)
 
-    def _node(self, name: str) -> "StochasticTensor":
-        if name not in self._nodes:
-            raise KeyError(f"node {name!r}: the network has no node of that name, but {sorted(self._nodes)}")
-        return self._nodes[name]
-
     def _local_log_prob(self, name: str) -> tf.Tensor:
         if name not in self._local_log_probs:
-            node = self._node(name)
+            node = self[name]
             log_prob = node.log_prob(node.tensor)
             if tf.is_symbolic_tensor(log_prob) and not tf.is_symbolic_tensor(node.tensor):
                 return log_prob  # belongs to the graph being traced, while the network outlives it

@@ -167,12 +167,13 @@ class Normal(Distribution):
         mean: mean, any shape.
         std: standard deviation, above 0; exactly one of `std` and `logstd` is given.
         logstd: its natural logarithm.
-        is_reparameterized: draw mean + std * noise, so that gradients flow (Kingma & Welling 2013, eq. 10);
+        is_reparameterized: draw mean + std * noise, so that gradients flow (Kingma & Welling 2013, section 2.4);
             False stops them.
         group_ndims: number of last batch axes that form one event.
 
     Raises:
-        ValueError: not exactly one of `std` and `logstd`, or shapes that do not broadcast.
+        ValueError: not exactly one of `std` and `logstd`, a `std` known to be 0 or below, or shapes that do not
+            broadcast.
         TypeError: parameters of different float types.
     """
 
@@ -192,6 +193,9 @@ class Normal(Distribution):
         scale = "std" if logstd is None else "logstd"
         if logstd is None:
             self.mean, self.std = _float_tensors("Normal", mean=mean, std=std)
+            known = tf.get_static_value(self.std)
+            if known is not None and not np.all(known > 0):
+                raise ValueError(f"Normal: wanted std above 0, got {np.min(known)}")
             self.logstd = tf.math.log(self.std)
         else:
             self.mean, self.logstd = _float_tensors("Normal", mean=mean, logstd=logstd)

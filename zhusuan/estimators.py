@@ -88,7 +88,7 @@ def is_loglikelihood(log_joint: LogJoint, observed: dict[str, Any], latent: Late
 
 
 class VarianceNormalization(tf.Module):
-    """Moving mean and variance of the learning signal (Mnih & Gregor 2014, section 2.3.3 "Variance normalization").
+    """Moving mean and variance of the learning signal (Mnih & Gregor 2014, section 2.3).
 
     Args:
         decay: weight of the past in the moving averages, in [0, 1).
@@ -133,7 +133,7 @@ def nvil(
     variance_normalization: VarianceNormalization | None = None,
     axis: int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Neural variational inference and learning: the bound for any latent (Mnih & Gregor 2014, eqs. 4 to 7).
+    """Neural variational inference and learning: the bound for any latent (Mnih & Gregor 2014, sections 2.2 and 2.3).
 
     The gradient of the cost is minus an unbiased estimate of the bound's. The baseline, which must not depend on the
     latents, lowers its variance and is fitted to the learning signal log w by half the squared error, a term of the
@@ -175,7 +175,7 @@ def nvil(
 
 
 def vimco(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The S-sample bound for any latent (Mnih & Rezende 2016, eqs. 8 to 10).
+    """The S-sample bound for any latent (Mnih & Rezende 2016).
 
     Each sample's learning signal is the bound less the bound with that sample's weight replaced by the geometric mean
     of the others: a baseline that needs no parameters. The gradient of the cost is minus an unbiased estimate of the
@@ -209,7 +209,7 @@ def vimco(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: i
 
 
 def rws(log_joint: LogJoint, observed: dict[str, Any], latent: Latent, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reweighted wake-sleep: wake-phase steps for model and posterior (Bornschein & Bengio 2015, eqs. 4 and 7).
+    """Reweighted wake-sleep: wake-phase steps for model and posterior (Bornschein & Bengio 2015).
 
     Self-normalised importance weights carry the gradients of log p and log q. For finitely many samples both are
     biased: a step towards log p(observed), and of q towards the posterior, not the gradient of a bound.
