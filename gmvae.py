@@ -665,7 +665,8 @@ class TrainedModel:
         self.settings = settings
 
     def responsibilities(self, images: np.ndarray) -> np.ndarray:
-        """E_q(h|x) p(z|h) `[N, K]` of images `[N, 784]`, bytes or numbers from 0 to 1, made binary as for the scores.
+        """E_q(h|x) p(z|h) `[N, K]` of images `[N, 784]`, bytes or numbers from 0 to 1. All images share the noise that
+        makes them binary and the noise of 50 samples of h, so that an image's result does not hang on its company.
 
         Raises:
             ValueError: the images have another shape or range.
@@ -677,8 +678,10 @@ class TrainedModel:
             if images.size and not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError(f"wanted bytes, or numbers from 0 to 1, got {images.min()} to {images.max()}")
             images = np.round(255 * images).astype(np.uint8)
-        with utils.private_seed(self.settings.seed):
-            parts = [mean_p_z(self.model, tf.constant(part)) for part in utils.slices(binarise(images), 500)]
+        rng = np.random.default_rng(BINARISATION_SEED)
+        x = (rng.integers(0, 255, PIXELS, dtype=np.uint8) < images).astype(np.float32)
+        noise = tf.constant(rng.normal(size=(50, 1, self.settings.code_units)).astype(np.float32))
+        parts = [mean_p_z(self.model, tf.constant(part), noise) for part in utils.slices(x, 500)]
         return np.concatenate(parts) if parts else np.zeros([0, self.settings.k], np.float32)
 
     def classify(self, images: np.ndarray) -> np.ndarray:
@@ -698,10 +701,11 @@ class TrainedModel:
             return tf.sigmoid(self.model.decode(draw_codes(self.model, clusters))).numpy()
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)
-def mean_p_z(model: MixtureVAE, x: tf.Tensor) -> tf.Tensor:
-    """E_q(h|x) p(z|h) of binary images `[B, 784]` over 50 samples of h, `[B, K]`."""
-    return tf.transpose(tf.reduce_mean(tf.exp(model.log_p_z(model.infer(x, n_samples=50)["h"])), axis=1))
+@tf.function(jit_compile=True)
+def mean_p_z(model: MixtureVAE, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """E_q(h|x) p(z|h) of binary images `[B, 784]`, `[B, K]`, over the samples of h that noise `[S, 1, D]` gives."""
+    mean, logstd = tf.split(model.encoder(x), 2, axis=-1)
+    return tf.transpose(tf.reduce_mean(tf.exp(model.log_p_z(mean + tf.exp(logstd) * noise)), axis=1))
 
 
 def load(folder: str) -> TrainedModel:

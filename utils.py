@@ -117,7 +117,7 @@ def parse_settings(settings_type: type, description: str, argv: list[str] | None
             type=kind,
             metavar=metavar,
             default=argparse.SUPPRESS,
-            help=field.metadata["help"] + default,
+            help=(field.metadata["help"] + default).replace("%", "%%"),
         )
     parser.add_argument(
         "--resume",

@@ -1,0 +1,742 @@
+"""The mixture VAE: z summed out against a loop over z, scores against a direct computation, runs on tiny images."""
+
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from scipy import stats
+from scipy.special import logsumexp, softmax
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+import gmm_vi
+import gmvae
+import utils
+import zhusuan as zs
+from gmvae import Settings
+
+FIGURES = ("samples", "reconstructions", "confusion", "latent", "curves")
+K, D, S, B = 4, 3, 5, 6
+
+
+def run(*argv, out):
+    gmvae.main([*map(str, argv), "--out", str(out)])
+    return tiny.read_metrics(out)
+
+
+def small_settings(**changes):
+    return Settings(
+        **{"k": K, "code_units": D, "hidden_units": 8, "restarts": 2, "epochs": 1, "batch_size": 10} | changes
+    )
+
+
+@pytest.fixture
+def model():
+    """A small model whose components differ in every parameter."""
+    tf.keras.utils.set_random_seed(0)
+    model = gmvae.MixtureVAE(small_settings())
+    for variable in (model.weight_logits, model.means, model.logstds):
+        variable.assign_add(0.5 * np.random.normal(size=variable.shape))
+    return model
+
+
+@pytest.fixture
+def x():
+    return tf.constant(np.random.default_rng(0).integers(0, 2, (B, 784)).astype(np.float32))
+
+
+def images(n, seed=0):
+    """Tiny images as `gmvae` has them, uint8 `[N, 784]`."""
+    return tiny.structured_images(n, seed)[0].reshape(n, 784)
+
+
+# Model and bound
+
+
+def test_summing_z_out_is_a_sum_over_single_evaluations(model, x):
+    h = tf.constant(np.random.default_rng(1).normal(size=(S, B, D)).astype(np.float32))
+    by_the_net = []
+    for k in range(K):
+        z = tf.one_hot(tf.fill([S, B], k), K)
+        by_the_net.append(model.generate({"z": z, "h": h, "x": x}, B).log_joint())
+    got = model.log_joint({"x": x, "h": h})
+    assert got.shape == (S, B)
+    np.testing.assert_allclose(got, logsumexp(by_the_net, axis=0), rtol=1e-5)
+
+    logits = model.decode(h).numpy().astype(np.float64)
+    log_x = (x * logits - np.logaddexp(0, logits)).numpy().sum(axis=-1)
+    log_pi = np.log(softmax(model.weight_logits.numpy()))
+    log_h = [stats.norm.logpdf(h, m, np.exp(s)).sum(axis=-1) for m, s in zip(model.means, model.logstds, strict=True)]
+    by_scipy = log_pi[:, None, None] + np.array(log_h)
+    np.testing.assert_allclose(got, log_x + logsumexp(by_scipy, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(np.exp(model.log_p_z(h)), softmax(by_scipy, axis=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture
+def decoded(model, monkeypatch):
+    """The shapes of all h that the model decodes."""
+    shapes, decode = [], model.decode
+    monkeypatch.setattr(model, "decode", lambda h: shapes.append(h.shape) or decode(h))
+    return shapes
+
+
+def test_the_bound_takes_one_pass_of_the_decoder_not_k(model, x, decoded):
+    h = model.infer(x, 1).outputs("h")
+    model.log_joint({"x": x, "h": h})
+    assert decoded == [(1, B, D)]
+
+
+def test_a_draw_of_the_whole_model(model):
+    n = 4000
+    net = model.generate({}, n)
+    z, h, x = net.outputs(["z", "h", "x"])
+    assert (z.shape, h.shape, x.shape) == ((n, K), (n, D), (n, 784))
+    assert set(np.unique(x)) == {0.0, 1.0}
+    for k, weight in enumerate(softmax(model.weight_logits.numpy())):
+        own = h.numpy()[z.numpy()[:, k] == 1]
+        std = np.exp(model.logstds[k].numpy())
+        assert abs(len(own) - n * weight) < 5 * np.sqrt(n * weight * (1 - weight))
+        assert np.all(abs(own.mean(axis=0) - model.means[k].numpy()) < 5 * std / np.sqrt(len(own)))
+
+
+def test_the_bound_and_its_responsibilities_belong_to_one_sample(model, x):
+    zs.set_seed(1)
+    bound, log_p_z = model.bound(x)
+    zs.set_seed(1)
+    h, log_q = model.infer(x, 1).query("h", outputs=True, local_log_prob=True)
+    np.testing.assert_allclose(bound, model.log_joint({"x": x, "h": h})[0] - log_q[0], rtol=1e-5)
+    np.testing.assert_allclose(log_p_z, np.transpose(model.log_p_z(h)[:, 0]), rtol=1e-5)
+    assert bound.shape == (B,)
+    assert log_p_z.shape == (B, K)
+
+
+# Scores
+
+
+def test_chunked_importance_sampling_is_a_direct_computation_with_the_same_noise(model, x):
+    chunks, chunk = 3, 4
+    with tiny.eager():  # compiled, the same seed gives other noise
+        zs.set_seed(2)
+        elbo, log_likelihood, q_z, p_z = (t.numpy() for t in gmvae.importance_sample(model, x, chunks, chunk))
+    zs.set_seed(2)
+    log_w, log_p_z = [], []
+    for _ in range(chunks):
+        h, log_q = model.infer(x, chunk).query("h", outputs=True, local_log_prob=True)
+        log_w.append(model.log_joint({"x": x, "h": h}) - log_q)
+        log_p_z.append(model.log_p_z(h))
+    log_w, log_p_z = np.concatenate(log_w), np.concatenate(log_p_z, axis=1)  # [S, B] and [K, S, B]
+    np.testing.assert_allclose(elbo, log_w.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(log_likelihood, logsumexp(log_w, axis=0) - np.log(chunks * chunk), rtol=1e-5)
+    np.testing.assert_allclose(q_z, np.exp(log_p_z).mean(axis=1).T, rtol=1e-4, atol=1e-6)
+    weights = softmax(log_w, axis=0)
+    np.testing.assert_allclose(p_z, (weights * np.exp(log_p_z)).sum(axis=1).T, rtol=1e-3, atol=1e-6)
+    for probabilities in (q_z, p_z):
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-3)  # float32, of logs of hundreds of nats
+    assert np.all(elbo < log_likelihood)
+
+
+@pytest.mark.parametrize("n_samples", [7, 100])
+def test_as_many_samples_are_taken_as_are_reported(model, monkeypatch, n_samples):
+    taken = []
+
+    def importance_sample(model, x, n_chunks, chunk):
+        taken.append((n_chunks * chunk, len(x)))
+        return [tf.zeros(shape) for shape in ([len(x)], [len(x)], [len(x), K], [len(x), K])]
+
+    monkeypatch.setattr(gmvae, "importance_sample", importance_sample)
+    scores = gmvae.score(model, images(450), n_samples, "images")
+    assert {n for n, _ in taken} == {n_samples}
+    assert sum(n for _, n in taken) == 450
+    assert [len(column) for column in scores] == [450] * 4
+
+
+def test_scores_estimate_bound_and_log_likelihood(model):
+    """Compiled against eager, within standard errors. The code is narrowed so that importance weights behave."""
+    n = 2000
+    pixels = images(B)
+    x = tf.constant(gmvae.binarise(pixels))
+    model.decoder.layers[-1].kernel.assign(0.1 * model.decoder.layers[-1].kernel)
+    scores = gmvae.score(model, pixels, n, "images")
+    h, log_q = model.infer(x, n).query("h", outputs=True, local_log_prob=True)
+    log_w = (model.log_joint({"x": x, "h": h}) - log_q).numpy().astype(np.float64)  # [S, B]
+    assert np.all(abs(log_w.mean(axis=0) - scores.elbo) < 5 * log_w.std(axis=0) * np.sqrt(2 / n))
+    w = np.exp(log_w - log_w.max(axis=0))
+    relative_error = w.std(axis=0) / w.mean(axis=0) * np.sqrt(2 / n)
+    assert relative_error.max() < 0.2
+    expected = zs.is_loglikelihood(model.log_joint, {"x": x}, {"h": (h, log_q)}, axis=0)
+    assert np.all(abs(scores.log_likelihood - expected) < 5 * relative_error)
+
+
+def test_scored_images_are_binarised_by_a_seed_of_their_own():
+    grey = np.full((200, 784), 51, np.uint8)
+    grey[:, 0], grey[:, 1] = 0, 255
+    zs.set_seed(1)
+    np.random.seed(1)
+    binary = gmvae.binarise(grey)
+    assert binary.dtype == np.float32
+    assert set(np.unique(binary)) == {0.0, 1.0}
+    assert np.all(binary[:, 0] == 0)
+    assert np.all(binary[:, 1] == 1)
+    rest = binary[:, 2:]
+    assert abs(rest.mean() - 0.2) < 5 * np.sqrt(0.16 / rest.size)
+    zs.set_seed(2)
+    np.random.seed(2)
+    np.testing.assert_array_equal(gmvae.binarise(grey), binary)
+
+
+# Training
+
+
+def test_distorted_images_stay_images_and_differ():
+    grey = tf.constant(images(50) / 255, tf.float32)
+    distorted = gmvae.distort(grey, small_settings()).numpy()
+    assert distorted.shape == grey.shape
+    assert distorted.min() >= 0
+    assert distorted.max() <= 1
+    assert np.isfinite(distorted).all()
+    assert np.all(np.abs(distorted - grey).max(axis=1) > 0.1)
+    assert len(np.unique(distorted.round(4), axis=0)) == 50
+    # Light is neither made nor lost, but for scale and what leaves the picture.
+    np.testing.assert_allclose(distorted.sum() / grey.numpy().sum(), 1, atol=0.15)
+
+
+class Fixed:
+    """A generator whose numbers are known: for angle, width, height, shear, right and down."""
+
+    def __init__(self, *rows):
+        self.rows = tf.constant(rows)[:, None]
+
+    def uniform(self, shape, *args, **kwargs):
+        return tf.broadcast_to(self.rows, shape)
+
+
+def test_no_noise_is_no_distortion(monkeypatch):
+    monkeypatch.setattr(zs, "get_generator", lambda: Fixed(0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    grey = tf.constant(images(5) / 255, tf.float32)
+    np.testing.assert_allclose(gmvae.distort(grey, small_settings()), grey, atol=1e-5)
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.0, 0.0), (0.8, 0.0), (0.0, 0.8)])
+def test_distortions_leave_the_centre_in_place_but_for_the_shift(monkeypatch, right, down):
+    """The direction of a shift is of no account."""
+    shift = small_settings().shift
+    monkeypatch.setattr(zs, "get_generator", lambda: Fixed(0.9, -0.8, 0.7, 0.6, 0.0, 0.0))
+    row, column = np.indices((28, 28))
+    blob = np.exp(-(((row - 13.5) / 3) ** 2) - ((column - 13.5) / 2) ** 2).astype(np.float32)
+
+    def centre(image):
+        image = np.reshape(image, (28, 28))
+        return np.array([(row * image).sum(), (column * image).sum()]) / image.sum()
+
+    turned = gmvae.distort(tf.constant(blob.reshape(1, 784)), small_settings()).numpy()
+    np.testing.assert_allclose(centre(turned), 13.5, atol=0.05)
+    assert np.abs(turned - blob.reshape(784)).max() > 0.1
+    monkeypatch.setattr(zs, "get_generator", lambda: Fixed(0.0, 0.0, 0.0, 0.0, right, down))
+    shifted = gmvae.distort(tf.constant(blob.reshape(1, 784)), small_settings())
+    np.testing.assert_allclose(np.abs(centre(shifted) - 13.5), [shift * down, shift * right], atol=0.05)
+
+
+@pytest.mark.parametrize("pull", [0.0, 2.0])
+def test_a_step_of_the_bound_changes_every_variable_of_the_model_alone(pull):
+    tf.keras.utils.set_random_seed(0)
+    training = gmvae.Training(images(20), small_settings())
+    learned = training.model.learned
+    assert {id(v) for v in learned} == {id(v) for v in training.model.trainable_variables} | {
+        id(v) for part in (training.model.encoder, training.model.decoder) for v in part.trainable_variables
+    }
+    others = training.classifier.learned
+    before, others_before = [v.numpy() for v in learned], [v.numpy() for v in others]
+    r = tf.nn.softmax(np.random.default_rng(0).normal(size=(20, K)).astype(np.float32))
+    with tiny.eager():
+        bound, shares = training.epoch(tf.reshape(tf.range(10), [1, 10]), r, tf.constant(pull))
+    for variable, value in zip(learned, before, strict=True):
+        assert np.abs(variable - value).max() > 0, variable.name
+    for variable, value in zip(others, others_before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    assert np.isfinite(bound)
+    assert tf.reduce_sum(shares).numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_pull_adds_its_weight_times_the_divergence_from_the_start():
+    """The gradient with a pull less the gradient without is that of  - weight * mean KL(r || p(z | h))."""
+    tf.keras.utils.set_random_seed(0)
+    pixels = images(10)
+    training = gmvae.Training(pixels, small_settings())
+    r = softmax(np.random.default_rng(0).normal(size=(10, K)), axis=1).astype(np.float32)
+    order = np.random.default_rng(1).permutation(10).astype(np.int32)
+    gradients = []
+
+    class Recorder:
+        def apply(self, got, variables):
+            gradients.append(got[:3])
+
+    training.optimizer = Recorder()
+    with tiny.eager():
+        for pull in (0.0, 1.0, 3.0):
+            zs.set_seed(0)
+            training.epoch(tf.constant(order[None]), tf.constant(r), tf.constant(pull))
+        # The same noise by hand: a binary image, then h.
+        zs.set_seed(0)
+        noise = zs.get_generator().uniform([10, 784], maxval=255, dtype=tf.int32).numpy()
+        with tf.GradientTape() as tape:
+            _, log_p_z = training.model.bound(tf.constant((noise < pixels[order]).astype(np.float32)))
+            loss = -tf.reduce_mean(tf.reduce_sum(r[order] * log_p_z, axis=-1))
+    expected = tape.gradient(loss, training.model.learned[:3])
+    for none, once, thrice, exact in zip(*gradients, expected, strict=True):
+        np.testing.assert_allclose(once - none, exact, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(thrice - none, 3 * exact, rtol=1e-3, atol=3e-5)
+
+
+def test_a_step_of_the_classifier_changes_every_variable_of_it_alone():
+    tf.keras.utils.set_random_seed(0)
+    training = gmvae.Training(images(20), small_settings())
+    learned = training.classifier.learned
+    model_before, before = [v.numpy() for v in training.model.learned], [v.numpy() for v in learned]
+    with tiny.eager():
+        objectives = training.classifier_epoch(tf.reshape(tf.range(20), [1, 20]))
+    assert objectives.shape == (2,)
+    assert np.isfinite(objectives).all()
+    for variable, value in zip(learned, before, strict=True):
+        assert np.abs(variable - value).max() > 0, variable.name
+    for variable, value in zip(training.model.learned, model_before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_an_epoch_sees_each_image_at_most_once_in_an_order_of_its_own():
+    training = gmvae.Training(images(25), small_settings(seed=1))
+    first, again, second = (training.shuffled(epoch, 10).numpy() for epoch in (0, 0, 1))
+    assert first.shape == (2, 10)
+    assert len(np.unique(first)) == first.size
+    assert set(first.flat) <= set(range(25))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, gmvae.Training(images(25), small_settings(seed=2)).shuffled(0, 10))
+
+
+# Whole runs
+
+
+ARGUMENTS = ["--epochs", 2, "--batch-size", 50, "--restarts", 2, "--seed", 0]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_images(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The folder of a finished run, made where a foreign file lay."""
+    out = tmp_path_factory.mktemp("runs") / "gmvae"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    zs.set_seed(12345)  # what came before must not matter
+    np.random.seed(12345)
+    run("--data", data, *ARGUMENTS, out=out)
+    return out
+
+
+def clusters(folder):
+    with np.load(folder / "clusters.npz") as found:
+        return found["train"], found["test"]
+
+
+def test_metrics_and_clusters_are_as_the_design_says(finished, data):
+    metrics, (train, test) = tiny.read_metrics(finished), clusters(finished)
+    found = utils.read_images(str(data))
+    assert (train.shape, test.shape) == ((400,), (60,))
+    assert train.dtype.kind == test.dtype.kind == "u"
+    assert max(train.max(), test.max()) < 10
+
+    assert {"elbo", "nll", "importance_samples", "accuracy", "accuracy_model", "nmi", "ari"} <= set(metrics["test"])
+    assert {"accuracy", "accuracy_model", "nmi", "ari"} <= set(metrics["train"])
+    assert metrics["test"]["importance_samples"] >= 500
+    assert metrics["test"]["elbo"] < -metrics["test"]["nll"] < 0
+    for part, assigned, labels in (("train", train, found.train_labels), ("test", test, found.test_labels)):
+        scores = metrics[part]
+        assert scores["accuracy"] == pytest.approx(utils.cluster_accuracy(assigned, labels, 10, 10))
+        assert scores["nmi"] == pytest.approx(normalized_mutual_info_score(labels, assigned))
+        assert scores["ari"] == pytest.approx(adjusted_rand_score(labels, assigned))
+        assert 0 < scores["accuracy_model"] <= 1
+    assert metrics["components_used"] == np.sum(np.bincount(train, minlength=10) >= 0.02 * 400)
+    assert metrics["sample_purity"] is None
+    assert set(Settings.__dataclass_fields__) | {"versions"} <= set(metrics["config"])
+    assert metrics["seconds"] > 0
+    with np.load(finished / "curves.npz") as curves:
+        epochs = len(curves["starts"]) + len(curves["bounds"])
+    # No image is counted that was not seen.
+    assert 0 < metrics["images_per_second"] * metrics["seconds"] <= 400 * epochs * (1 + 1e-6)
+
+
+def test_training_raises_the_bound(finished):
+    with np.load(finished / "curves.npz") as curves:
+        assert curves["bounds"][-1] > curves["bounds"][0] + 50
+        np.testing.assert_allclose(curves["shares"].sum(axis=1), 1, rtol=1e-4)
+
+
+def test_a_run_leaves_its_files_and_the_foreign_one(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert {"metrics.json", "settings.json", "clusters.npz", "notes.txt"} <= names
+    tiny.check_finished(finished)
+    assert (finished / "notes.txt").read_text() == "mine"
+    for figure in FIGURES:
+        assert tiny.is_picture(finished, figure)
+
+
+def test_the_command_gives_the_same_numbers_and_shows_its_progress(finished, data, tmp_path):
+    """In a process of its own, with standard error on a terminal, as for a user."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 25, 100, 0, 0))
+    shown = []
+
+    def read():
+        try:
+            while chunk := os.read(ours, 4096):
+                shown.append(chunk)
+        except OSError:  # the other end is closed
+            pass
+
+    words = [sys.executable, str(tiny.PROJECT / "gmvae.py"), "--data", str(data), *map(str, ARGUMENTS)]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    reader = threading.Thread(target=read)
+    reader.start()
+    printed = process.stdout.read()
+    process.stdout.close()
+    assert process.wait(timeout=300) == 0
+    reader.join()
+    os.close(ours)
+
+    progress = b"".join(shown).decode()
+    assert "step 1, objective" in progress
+    assert "step 3, bound" in progress
+    assert "nats per image" in progress
+    assert "<" in progress  # time that went by < time left
+    for word in tiny.CHATTER:
+        assert word not in progress
+        assert word not in printed
+
+    out = tmp_path / Settings.out
+    assert [p.name for p in tmp_path.iterdir()] == ["plots"]
+    assert tiny.strip_times(tiny.read_metrics(out)) == tiny.strip_times(tiny.read_metrics(finished))
+    for got, expected in zip(clusters(out), clusters(finished), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    test = tiny.read_metrics(out)["test"]
+    for value in (f"{100 * test['accuracy']:.2f}", f"{test['elbo']:.2f}", f"{test['nll']:.2f}", "500 samples"):
+        assert value in printed
+
+
+# Runs of a few steps, without a compiler
+
+
+class NoMap:
+    """Stands in for t-SNE, which takes longer than all the rest of a tiny run."""
+
+    def __init__(self, **kwargs):
+        pass
+
+    def fit_transform(self, codes):
+        return codes[:, :2]
+
+
+@dataclass(frozen=True)
+class LongStart(Settings):
+    classifier_share: float = utils.setting(3.0)  # a short run with several epochs of step 1
+
+
+def quick(monkeypatch):
+    monkeypatch.setattr(gmvae, "Settings", LongStart)
+    monkeypatch.setattr(utils, "save_figure", tiny.save_no_figure)
+    monkeypatch.setattr(gmvae, "TSNE", NoMap)
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    quick(monkeypatch)
+    with tiny.eager():
+        yield
+
+
+SHORT = ["--epochs", 1, "--batch-size", 40, "--restarts", 2, "--seed", 3]
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory):
+    return tiny.write_images(tmp_path_factory.mktemp("data"), 80, 20)
+
+
+@pytest.fixture(scope="module")
+def unbroken(small_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patch, tiny.eager():
+        quick(patch)
+        run("--data", small_data, *SHORT, out=out)
+    return out
+
+
+def check_equal_runs(got, expected):
+    assert tiny.strip_times(tiny.read_metrics(got)) == tiny.strip_times(tiny.read_metrics(expected))
+    for file in ("clusters.npz", "curves.npz", "pictures.npz"):
+        with np.load(got / file) as ours, np.load(expected / file) as theirs:
+            assert set(ours) == set(theirs)
+            for name in ours:
+                np.testing.assert_array_equal(ours[name], theirs[name], err_msg=f"{file}: {name}")
+
+
+@pytest.mark.parametrize("save", [1, 3, 5, "scores"])
+def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(
+    unbroken, small_data, few_steps, tmp_path, monkeypatch, save
+):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        tiny.save_always(patch, gmvae)
+        if save == "scores":
+            patch.setattr(utils, "save_figure", tiny.interrupt)
+        else:
+            tiny.count_saves(patch, interrupt_at=save)
+        run("--data", small_data, *SHORT, out=tmp_path / "out")
+    tiny.check_unfinished(tmp_path / "out")
+    zs.set_seed(99)
+    np.random.seed(99)
+    tiny.save_always(monkeypatch, gmvae)
+    saves = tiny.count_saves(monkeypatch)
+    run("--resume", out=tmp_path / "out")
+    with np.load(unbroken / "curves.npz") as curves:
+        assert len(curves["starts"]) >= 3  # the second interruption is in step 1, the third after it
+        epochs = len(curves["starts"]) + len(curves["bounds"])
+    assert len(saves) == (0 if save == "scores" else epochs - save + 1)
+    check_equal_runs(tmp_path / "out", unbroken)
+    tiny.check_finished(tmp_path / "out")
+
+
+def test_labels_enter_nothing_but_the_scores(unbroken, few_steps, tmp_path):
+    data = tiny.write_images(tmp_path / "data", 80, 20, shuffle_labels=True)
+    metrics = run("--data", data, *SHORT, out=tmp_path / "out")
+    for got, expected in zip(clusters(tmp_path / "out"), clusters(unbroken), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    right = tiny.read_metrics(unbroken)
+    assert metrics["test"]["elbo"] == right["test"]["elbo"]
+    assert metrics["test"]["nll"] == right["test"]["nll"]
+    assert metrics["train"]["ari"] != right["train"]["ari"]
+
+
+def test_gzipped_files_and_the_same_seed_give_the_same_run_and_another_seed_another(unbroken, few_steps, tmp_path):
+    data = tiny.write_images(tmp_path / "data", 80, 20, compress=True)
+    run("--data", data, *SHORT, out=tmp_path / "out")
+    check_equal_runs(tmp_path / "out", unbroken)
+    other = run("--data", data, *SHORT[:-1], 4, out=tmp_path / "out")
+    assert other["test"]["elbo"] != tiny.read_metrics(unbroken)["test"]["elbo"]
+
+
+def test_a_handful_of_images_is_enough(few_steps, tmp_path):
+    data = tiny.write_images(tmp_path / "data", 3, 1)
+    metrics = run("--data", data, "--epochs", 1, "--batch-size", 2, "--restarts", 1, out=tmp_path / "out")
+    assert metrics["test"]["accuracy"] == 1.0
+
+
+def test_resuming_a_finished_run_trains_nothing_and_draws_the_figures_again(finished, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "moved"  # a run's folder can be moved
+    shutil.copytree(finished, out)
+    for figure in FIGURES:
+        (out / f"{figure}.pdf").unlink()
+        (out / f"{figure}.png").write_text("spoilt")
+    before = {name: value for name, value in tiny.tree(out).items() if Path(name).suffix not in (".pdf", ".png")}
+    monkeypatch.setattr(gmvae, "Training", None)
+    monkeypatch.setattr(gmvae, "MixtureVAE", None)
+    metrics = run("--resume", *ARGUMENTS, out=out)
+    assert all(tiny.is_picture(out, figure) for figure in FIGURES)
+    after = tiny.tree(out)
+    assert {name: after[name] for name in before} == before
+    assert {Path(name).name for name in after} == {p.name for p in finished.iterdir()}
+    assert f"{metrics['test']['elbo']:.2f}" in capsys.readouterr().out
+
+
+def test_resuming_what_cannot_be_resumed_is_refused(finished, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for out in (empty, tmp_path / "none"):
+        assert "holds no run" in tiny.refused(gmvae.main, ["--resume", "--out", out], capsys)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty"]
+    changed = tiny.refused(gmvae.main, ["--resume", "--epochs", 7, "--out", finished], capsys)
+    assert "--epochs 7" in changed
+    assert "--epochs 2" in changed
+    damaged = tmp_path / "damaged"
+    shutil.copytree(finished, damaged)
+    (damaged / "metrics.json").unlink()
+    assert str(damaged) in tiny.refused(gmvae.main, ["--resume", "--out", damaged], capsys)
+
+
+def test_the_other_scripts_run_is_neither_resumed_nor_replaced(finished, capsys):
+    before = tiny.tree(finished)
+    for argv in (["--resume"], []):
+        last = tiny.refused(gmm_vi.main, [*argv, "--out", finished], capsys)
+        assert "is not of gmm_vi.py; choose another folder" in last
+    assert tiny.tree(finished) == before
+
+
+# Use from Python
+
+
+def test_a_loaded_run_classifies_as_the_run_did(finished, data):
+    trained = gmvae.load(finished)
+    x = gmvae.binarise(utils.read_images(str(data)).test)  # the very images that the run scored
+    h = trained.model.infer(tf.constant(x), 500).outputs("h")
+    p_z = np.exp(trained.model.log_p_z(h)).mean(axis=1).T
+    second, first = np.sort(p_z)[:, -2:].T
+    clear = first > second + 0.15  # the noise of h is another
+    assert clear.sum() >= 10
+    np.testing.assert_array_equal(p_z.argmax(axis=1)[clear], clusters(finished)[1][clear])
+
+    binary = (255 * x).astype(np.uint8)
+    responsibilities = trained.responsibilities(binary)
+    assert responsibilities.shape == (60, 10)
+    np.testing.assert_allclose(responsibilities.sum(axis=1), 1, rtol=1e-4)
+    np.testing.assert_allclose(responsibilities, p_z, atol=0.35)  # five standard errors of 50 samples
+    np.testing.assert_array_equal(trained.classify(binary), responsibilities.argmax(axis=1))
+    np.testing.assert_array_equal(trained.classify(binary / 255), responsibilities.argmax(axis=1))
+    np.testing.assert_array_equal(trained.classify(binary == 255), responsibilities.argmax(axis=1))
+    with np.load(finished / "pictures.npz") as pictures:
+        means = tf.sigmoid(trained.model.decode(trained.model.means))
+        np.testing.assert_allclose(means, pictures["means"], atol=1e-5)
+
+
+def test_an_images_cluster_does_not_hang_on_its_company(finished):
+    trained = gmvae.load(finished)
+    together = trained.responsibilities(images(20))
+    np.testing.assert_allclose(trained.responsibilities(images(20)[5:8]), together[5:8], rtol=1e-3, atol=1e-5)
+
+
+def test_a_loaded_run_samples(finished):
+    trained = gmvae.load(finished)
+    drawn = trained.sample([0, 3, 3, 9], seed=1)
+    assert drawn.shape == (4, 784)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    assert not np.array_equal(drawn[1], drawn[2])
+    np.testing.assert_array_equal(drawn, trained.sample(np.array([0, 3, 3, 9]), seed=1))
+    assert not np.array_equal(drawn, trained.sample([0, 3, 3, 9], seed=2))
+
+
+@pytest.mark.parametrize("wrong", [[10], [-1], [[0, 1]], [0.5]])
+def test_sampling_from_a_cluster_that_is_none_is_refused(finished, wrong):
+    """tf.one_hot would take them for a cluster at the origin without width."""
+    with pytest.raises(ValueError, match="cluster"):
+        gmvae.load(finished).sample(wrong)
+
+
+@pytest.mark.parametrize("shape", [(784,), (2, 28, 28), (2, 783), (0, 783)])
+def test_images_of_another_shape_are_refused(finished, shape):
+    with pytest.raises(ValueError, match=r"wanted images of shape \[N, 784\]"):
+        gmvae.load(finished).classify(np.zeros(shape))
+
+
+@pytest.mark.parametrize("images", [np.full((1, 784), 200), np.full((1, 784), -0.1), np.full((1, 784), np.nan)])
+def test_images_out_of_range_are_refused(finished, images):
+    """Integers up to 255 that are no bytes would all turn white."""
+    with pytest.raises(ValueError, match="wanted bytes, or numbers from 0 to 1"):
+        gmvae.load(finished).classify(images)
+
+
+def test_no_images_have_no_clusters(finished):
+    assert gmvae.load(finished).classify(np.zeros((0, 784), np.uint8)).shape == (0,)
+
+
+def test_using_a_run_leaves_the_callers_random_numbers_alone(finished):
+    trained = gmvae.load(finished)
+    zs.set_seed(3)
+    expected = zs.get_generator().normal([5]).numpy()
+    zs.set_seed(3)
+    trained.sample([0])
+    trained.classify(images(2))
+    np.testing.assert_array_equal(zs.get_generator().normal([5]), expected)
+
+
+def test_loading_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        gmvae.load(tmp_path)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--epochs", "0"], ["--epochs 0"]),
+        (["--epochs", "-3"], ["--epochs -3"]),
+        (["--epochs", "1.5"], ["--epochs", "1.5"]),
+        (["--epochs", "10000000"], ["--epochs 10000000"]),
+        (["--batch-size", "1"], ["--batch-size 1"]),
+        (["--batch-size", "0"], ["--batch-size 0"]),
+        (["--batch-size", "81"], ["--batch-size 81", "at most 80"]),
+        (["--batch-size", "1000000000"], ["--batch-size 1000000000"]),
+        (["--restarts", "0"], ["--restarts 0"]),
+        (["--restarts", "100000"], ["--restarts 100000"]),
+        (["--seed", "-1"], ["--seed -1"]),
+        (["--seed", "2147483648"], ["--seed 2147483648"]),
+        (["--seed", "x"], ["--seed", "'x'"]),
+        (["--steps", "3"], ["--steps"]),
+        (["--data", "{tmp}/none"], ["{tmp}/none", "missing"]),
+        (["--data", "{tmp}/data/train-labels-idx1-ubyte"], ["missing", "four files"]),
+        (["--data", "{tmp}/incomplete"], ["t10k-labels-idx1-ubyte[.gz] is missing"]),
+        (["--data", "{tmp}/corrupt"], ["train-images-idx3-ubyte", "begins with ffffffff"]),
+        (["--data", "{tmp}/truncated"], ["t10k-images-idx3-ubyte", "get the file again"]),
+        (["--data", "{tmp}/mixed"], ["80 images but 20 labels"]),
+        (["--out", "{tmp}/notes.txt"], ["notes.txt", "another folder"]),
+        (["--out", "{tmp}/notes.txt/run"], ["notes.txt/run", "another folder"]),
+        (["--out", "/proc/run"], ["/proc/run", "another folder"]),
+    ],
+    ids=lambda value: " ".join(value).replace("{tmp}", "") if value[0].startswith("--") else "",
+)
+def test_bad_input_is_refused(small_data, tmp_path, capsys, monkeypatch, argv, words):
+    for name in ("data", "incomplete", "corrupt", "truncated", "mixed"):
+        shutil.copytree(small_data, tmp_path / name)
+    (tmp_path / "incomplete" / "t10k-labels-idx1-ubyte").unlink()
+    (tmp_path / "corrupt" / "train-images-idx3-ubyte").write_bytes(b"\xff" * 1000)
+    truncated = tmp_path / "truncated" / "t10k-images-idx3-ubyte"
+    truncated.write_bytes(truncated.read_bytes()[:5000])
+    shutil.copy(tmp_path / "data" / "t10k-labels-idx1-ubyte", tmp_path / "mixed" / "train-labels-idx1-ubyte")
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)  # where the default folder would be made
+    before = tiny.tree(tmp_path)
+    argv = [word.format(tmp=tmp_path) for word in argv]
+    last = tiny.refused(gmvae.main, ["--data", "data", *argv], capsys)
+    for word in words:
+        assert word.format(tmp=tmp_path) in last
+    assert tiny.tree(tmp_path) == before
+
+
+def test_bad_input_leaves_a_finished_run_alone(finished, data, capsys):
+    before = tiny.tree(finished)
+    for wrong in (["--epochs", 0], ["--data", finished / "none"], ["--batch-size", 401, "--data", data]):
+        tiny.refused(gmvae.main, ["--out", finished, *wrong], capsys)
+    assert tiny.tree(finished) == before
+
+
+def test_bad_input_ends_the_command_with_one_last_line(tmp_path):
+    """The default --data is the project's, which another working folder does not have."""
+    ran = tiny.command("gmvae.py", "--data", "none", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("error: --data none: ")
+    assert ran.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_defaults_and_units(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        gmvae.main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for option in ("data", "epochs", "batch-size", "restarts", "seed", "out", "resume"):
+        assert f"--{option}" in shown
+    assert f"(default: {Settings.epochs})" in " ".join(shown.split())
