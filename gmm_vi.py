@@ -14,7 +14,8 @@ The likelihood of a mixture has no largest value: a component that shrinks onto 
 guards: the variances have a floor, 1e-6 of a column's variance (the same as `reg_covar` of the EM that we compare
 with), which bounds the likelihood; and a restart with a component below ten times that floor is chosen only where every
 restart has one. metrics.json says how many restarts the second guard kept out, and whether the estimate or EM's, which
-has no such guard, is degenerate all the same.
+has no such guard, is degenerate all the same. Neither guard sees a component of a few close points that has not
+collapsed: that is a maximum of the likelihood like others, and at small N may be the largest.
 
     python gmm_vi.py                        # N = 100 points of K = 3 components, about 20 s on 2 cores
     python gmm_vi.py --data points.csv      # your own points

@@ -617,6 +617,8 @@ def latent_figure(shown: Any) -> Figure:
             if ax is by_class and len(members):
                 utils.outlined_text(ax, *np.median(members, axis=0), number)
         ax.set(xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+    by_cluster.update_datalim(shown["means_2d"])  # text alone would not widen the axes
+    by_cluster.autoscale_view()
     for number, mean in enumerate(shown["means_2d"]):
         utils.outlined_text(by_cluster, *mean, number)
     by_cluster.set_title("by cluster; a number stands at its component's mean $\\mu_z$")

@@ -334,6 +334,16 @@ def data(tmp_path_factory):
     return tiny.write_images(tmp_path_factory.mktemp("data"))
 
 
+class NoMap:
+    """Stands in for t-SNE, which takes longer than all the rest of a tiny run."""
+
+    def __init__(self, **kwargs):
+        pass
+
+    def fit_transform(self, codes):
+        return np.random.default_rng(0).uniform(size=(len(codes), 2))
+
+
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     """The folder of a finished run, made where a foreign file lay."""
@@ -342,7 +352,9 @@ def finished(data, tmp_path_factory):
     (out / "notes.txt").write_text("mine")
     zs.set_seed(12345)  # what came before must not matter
     np.random.seed(12345)
-    run("--data", data, *ARGUMENTS, out=out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gmvae, "TSNE", NoMap)
+        run("--data", data, *ARGUMENTS, out=out)
     return out
 
 
@@ -431,22 +443,35 @@ def test_the_command_gives_the_same_numbers_and_shows_its_progress(finished, dat
     assert tiny.strip_times(tiny.read_metrics(out)) == tiny.strip_times(tiny.read_metrics(finished))
     for got, expected in zip(clusters(out), clusters(finished), strict=True):
         np.testing.assert_array_equal(got, expected)
+    assert all(tiny.is_picture(out, figure) for figure in FIGURES)
     test = tiny.read_metrics(out)["test"]
     for value in (f"{100 * test['accuracy']:.2f}", f"{test['elbo']:.2f}", f"{test['nll']:.2f}", "500 samples"):
         assert value in printed
 
 
+# Figures
+
+
+def test_the_latent_figure_keeps_a_component_far_from_all_images_inside(tmp_path):
+    """A component that no image uses can lie anywhere on the map."""
+    rng = np.random.default_rng(0)
+    shown = {
+        "codes_2d": rng.normal(size=(50, 2)),
+        "means_2d": rng.normal(size=(10, 2)) + np.eye(10)[:, [9]] * 300,
+        "clusters": np.arange(50) % 9,
+        "classes": np.arange(50) % 9,
+        "confusion": np.diag([9] * 9 + [0]),
+    }
+    with utils.figure_style():
+        figure = gmvae.latent_figure(shown)
+        utils.save_figure(figure, tmp_path, "latent")  # no warning of a collapsed layout
+    for ax in figure.axes:
+        box = ax.get_window_extent()
+        for text in ax.texts:
+            assert box.contains(*ax.transData.transform(text.get_position()))
+
+
 # Runs of a few steps, without a compiler
-
-
-class NoMap:
-    """Stands in for t-SNE, which takes longer than all the rest of a tiny run."""
-
-    def __init__(self, **kwargs):
-        pass
-
-    def fit_transform(self, codes):
-        return codes[:, :2]
 
 
 @dataclass(frozen=True)
