@@ -27,7 +27,7 @@ and the first that explains a little more takes all images. So the mixture is gi
 The weights of step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The other constants of the start were set
 by hand after a few trial runs, whose test accuracy was in sight.
 
-    python gmvae.py                 # MNIST, about 7 minutes on 2 cores
+    python gmvae.py                 # MNIST, about 6 minutes on 2 cores
     python gmvae.py --epochs 1      # a quick look, under 2 minutes
 
 Expect all 10 components in use; README.md has the scores of three seeds.
