@@ -640,10 +640,16 @@ def curves_figure(curves: Any) -> Figure:
     bound.plot(epochs, curves["bounds"])
     bound.set(xlabel="epochs of steps 2 and 3", ylabel="nats per image", title="lower bound (first epochs below)")
     bound.set_ylim(bottom=np.quantile(curves["bounds"], 0.05) - 5)
-    for k, (share, colour) in enumerate(zip(curves["shares"].T, utils.colours(curves["shares"].shape[1]), strict=True)):
+    colours = utils.colours(curves["shares"].shape[1])
+    for share, colour in zip(curves["shares"].T, colours, strict=True):
         shares.plot(epochs, share, color=colour)
-        shares.annotate(k, (epochs[-1], share[-1]), (3, 0), textcoords="offset points", va="center", fontsize=5)
-    shares.set(xlabel="epochs of steps 2 and 3", ylabel="mean of $p(z\\,|\\,h)$", title="components' shares", ylim=0)
+    # The components' numbers, in the order of the curves' ends.
+    for rank, k in enumerate(np.argsort(curves["shares"][-1])):
+        height = (rank + 0.5) / len(colours)
+        shares.text(1.03, height, k, transform=shares.transAxes, color=colours[k], fontweight="bold", va="center")
+    shares.set(
+        xlabel="epochs of steps 2 and 3", ylabel="mean of $p(z\\,|\\,h)$", title="components' shares, in order", ylim=0
+    )
     for ax in (bound, shares):
         ax.axvline(int(curves["pull_epochs"]) + 0.5, color="0.5", linestyle=":", linewidth=0.8)
     return figure

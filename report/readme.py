@@ -53,7 +53,7 @@ def gmvae_table() -> str:
         ("components in use, of 10", lambda run: str(run["components_used"])),
         (f"-log p(x), {samples} importance samples, nats per image", lambda run: f"{run['test']['nll']:.2f}"),
         ("lower bound, nats per image", lambda run: f"{run['test']['elbo']:.2f}"),
-        ("accuracy by E<sub>q(h&#124;x)</sub> p(z&#124;h), %", lambda run: f"{100 * run['test']['accuracy']:.2f}"),
+        ("accuracy by E_q(h&#124;x) p(z&#124;h), %", lambda run: f"{100 * run['test']['accuracy']:.2f}"),
         ("accuracy by p(z&#124;x), %", lambda run: f"{100 * run['test']['accuracy_model']:.2f}"),
         ("normalised mutual information", lambda run: f"{run['test']['nmi']:.3f}"),
         ("adjusted Rand index", lambda run: f"{run['test']['ari']:.3f}"),
@@ -65,10 +65,10 @@ def gmvae_table() -> str:
 def fill(text: str) -> str:
     """The README with every table made anew."""
     for name, table in (("gmm", gmm_table), ("gmvae", gmvae_table)):
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        marked = re.compile(rf"(<!-- {name} -->\n)[^<]*(<!-- end -->)")
         if not marked.search(text):
             raise ValueError(f"README.md: wanted the marks <!-- {name} --> and <!-- end -->")
-        text = marked.sub(lambda match, table=table: match[1] + table() + match[2], text)
+        text = marked.sub(lambda match, table=table: match[1] + table() + "\n" + match[2], text)
     return text
 
 
