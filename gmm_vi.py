@@ -537,6 +537,9 @@ def digits(value: float, std: float) -> str:
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
     mixtures = [(name, metrics[name]) for name in ("truth", "estimate", "em") if metrics[name]]
+    if metrics["truth"] is None:  # both are ordered by weight there, which may differ in nearly equal ones
+        estimate, em = (Parameters(*map(np.array, p.values())) for _, p in mixtures)
+        mixtures[1] = ("em", _lists(em.reorder(match(em, estimate, estimate.stds.mean(axis=0)))))
     lines = [f"{'component':<10}{'':<10}{'weight':>8}{'mean':>28}{'standard deviation':>26}"]
     for k in range(len(metrics["estimate"]["weights"])):
         for i, (name, p) in enumerate(mixtures):
@@ -706,6 +709,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     zs.set_seed(settings.seed)
     points, classes, truth = read_data(settings, given)
+    settings = dataclasses.replace(settings, n=len(points))
     if not resume:
         folder.start(settings)
     print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()))

@@ -127,7 +127,7 @@ def test_an_observation(value):
     assert a.tensor.dtype == a.dtype == tf.float32
     np.testing.assert_array_equal(net.outputs("a"), [1, 0, 1])
     np.testing.assert_allclose(net.local_log_prob("a"), stats.norm.logpdf([1, 0, 1]), rtol=1e-6)
-    np.testing.assert_array_equal(net._node("b").distribution.mean, [1, 0, 1])
+    np.testing.assert_array_equal(net["b"].distribution.mean, [1, 0, 1])
 
 
 @pytest.mark.parametrize("value", [[1, 0, 1], np.array([1, 0, 1]), tf.constant([1, 0, 1], tf.int64), np.ones(3, bool)])
@@ -139,7 +139,7 @@ def test_an_observation_of_a_discrete_node(value):
 
 def test_a_node_as_an_observation():
     posterior = normal_net(n_samples=5)
-    node = posterior._node("a")
+    node = posterior["a"]
     model = normal_net({"a": node})
     np.testing.assert_array_equal(model.outputs("a"), node.tensor)
     assert model.local_log_prob("a").shape == [5, 3]
@@ -518,7 +518,7 @@ REFUSALS = {
         r"node 'n': .*batch_shape \+ value_shape = \(2,\), got shape \(5, 3\)",
     ),
     "log_prob": (
-        lambda: observing_normal([0.0, 0.0])._node("n").log_prob(tf.zeros([3])),
+        lambda: observing_normal([0.0, 0.0])["n"].log_prob(tf.zeros([3])),
         ValueError,
         r"node 'n': Normal: .*got shape \(3,\)",
     ),
