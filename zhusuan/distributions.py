@@ -190,19 +190,20 @@ class Normal(Distribution):
             raise ValueError(
                 f"Normal: wanted exactly one of std and logstd, got {'neither' if std is None else 'both'}"
             )
-        scale = "std" if logstd is None else "logstd"
         if logstd is None:
             self.mean, self.std = _float_tensors("Normal", mean=mean, std=std)
             known = tf.get_static_value(self.std)
             if known is not None and not np.all(known > 0):
                 raise ValueError(f"Normal: wanted std above 0, got {np.min(known)}")
             self.logstd = tf.math.log(self.std)
+            batch_shape = _broadcast("Normal", mean=self.mean, std=self.std)
         else:
             self.mean, self.logstd = _float_tensors("Normal", mean=mean, logstd=logstd)
             self.std = tf.exp(self.logstd)
+            batch_shape = _broadcast("Normal", mean=self.mean, logstd=self.logstd)
         super().__init__(
             dtype=self.mean.dtype,
-            batch_shape=_broadcast("Normal", mean=self.mean, **{scale: getattr(self, scale)}),
+            batch_shape=batch_shape,
             value_shape=tf.TensorShape([]),
             is_continuous=True,
             is_reparameterized=is_reparameterized,
