@@ -206,23 +206,22 @@ class Classifier(tf.Module):
         return weighted, balance - uncertainty - disagreement
 
 
-def distort(images: tf.Tensor, settings: Settings) -> tf.Tensor:
-    """Random affine distortions of images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
-    n = images.shape[0]
+def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> tf.Tensor:
+    """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
+    n = len(images)
     most = [settings.rotation, settings.scaling, settings.scaling, settings.shear, settings.shift, settings.shift]
-    noise = zs.get_generator().uniform([len(most), n], -1.0, 1.0) * tf.constant(most)[:, None]
-    angle, log_width, log_height, shear, right, down = tf.unstack(noise)
-    cos, sin, width, height = tf.cos(angle), tf.sin(angle), tf.exp(log_width), tf.exp(log_height)
+    angle, log_width, log_height, shear, right, down = rng.uniform(-1, 1, [len(most), n]) * np.array(most)[:, None]
+    cos, sin, width, height = np.cos(angle), np.sin(angle), np.exp(log_width), np.exp(log_height)
     a, b = cos * width, (cos * shear - sin) * width
     c, d = sin * height, (sin * shear + cos) * height
     centre = 13.5  # stays in place, but for the shift
-    zeros = tf.zeros_like(a)
-    transforms = tf.stack(
+    zeros = np.zeros_like(a)
+    transforms = np.stack(
         [a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down, zeros, zeros], axis=-1
     )
     distorted = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.reshape(images, [n, 28, 28, 1]),
-        transforms=transforms,
+        images=images.reshape(n, 28, 28, 1),
+        transforms=transforms.astype(np.float32),
         output_shape=[28, 28],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -234,6 +233,11 @@ def distort(images: tf.Tensor, settings: Settings) -> tf.Tensor:
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def binarise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Binary images, bool, of uint8 ones: a uniform byte from 0 to 254 is below a byte with probability byte / 255."""
+    return rng.integers(0, 255, images.shape, dtype=np.uint8) < images
 
 
 def cosine_adam(learned: list[tf.Variable], settings: Settings, steps: int) -> tf.keras.optimizers.Optimizer:
@@ -253,7 +257,7 @@ class Training:
 
     def __init__(self, images: np.ndarray, settings: Settings) -> None:
         self.settings = settings
-        self.images = tf.constant(images)
+        self.images = images
         self.n = len(images)
         self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
@@ -268,6 +272,7 @@ class Training:
         # One row for each epoch that is done.
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        self.compile_seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
@@ -279,57 +284,75 @@ class Training:
             random=zs.get_generator(),
             done=self.done,
             seconds=self.seconds,
+            compile_seconds=self.compile_seconds,
             starts=self.starts,
             bounds=self.bounds,
             shares=self.shares,
         )
 
-    def shuffled(self, epoch: int, size: int) -> tf.Tensor:
-        """The indices of an epoch's batches, `[steps, size]`. The order depends on seed and epoch alone."""
-        order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.n).astype(np.int32)
-        return tf.constant(order[: self.n // size * size].reshape(-1, size))
+    def batches(self, epoch: int, size: int) -> tuple[np.ndarray, np.random.Generator]:
+        """The indices of an epoch's batches, `[steps, size]`, and the generator of what else is random in its images.
+        They depend on seed and epoch alone."""
+        rng = np.random.default_rng([self.settings.seed, epoch])
+        order = rng.permutation(self.n).astype(np.int32)
+        return order[: self.n // size * size].reshape(-1, size), rng
+
+    def classifier_epoch_data(self, epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images of an epoch of step 1 and their distorted copies, uint8 `[steps, B, 784]`."""
+        batches, rng = self.batches(epoch, self.classifier_batch_size)
+        images = self.images[batches]
+        distorted = distort(images.reshape(-1, PIXELS), self.settings, rng)
+        return tf.constant(images), tf.reshape(distorted, images.shape)
+
+    def epoch_data(self, epoch: int, r: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images of an epoch of steps 2 and 3, binarised anew, bool `[steps, B, 784]`, and their rows of r."""
+        batches, rng = self.batches(epoch, self.settings.batch_size)
+        return tf.constant(binarise(self.images[batches], rng)), tf.constant(r[batches])
+
+    # Each epoch is one compiled program. Its number of steps is an argument: 0 steps compile it and change nothing. XLA
+    # would compile a loop over tf.range anew for every number.
 
     @tf.function(jit_compile=True)
-    def classifier_step(self, images: tf.Tensor, distorted: tf.Tensor) -> tf.Tensor:
-        """One gradient step of the classifier; the heads share the network's gradient."""
-        with tf.GradientTape() as tape:
-            weighted, plain = self.classifier.objective(images, distorted)
-            loss = -tf.reduce_sum(weighted)
-        self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
-        return plain
-
-    @tf.function
-    def classifier_epoch(self, batches: tf.Tensor) -> tf.Tensor:
-        """Step 1: an epoch of the classifier; the mean objective `[R]`. XLA has no image transforms, so it takes the
-        gradient steps only."""
-        total = tf.zeros([self.settings.restarts])
-        for i in tf.range(batches.shape[0]):
-            images = tf.cast(tf.gather(self.images, batches[i]), tf.float32) / 255.0
-            total += self.classifier_step(images, distort(images, self.settings))
-        return total / batches.shape[0]
+    def classifier_epoch(self, images: tf.Tensor, distorted: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """Step 1: an epoch of the classifier, whose heads share the network's gradient; the mean objective `[R]`."""
+        step, total = 0, tf.zeros([self.settings.restarts])
+        while step < steps:
+            x, x_distorted = (tf.cast(part[step], tf.float32) / 255.0 for part in (images, distorted))
+            with tf.GradientTape() as tape:
+                weighted, plain = self.classifier.objective(x, x_distorted)
+                loss = -tf.reduce_sum(weighted)
+            self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
+            total += plain
+            step += 1
+        return total / tf.cast(steps, tf.float32)
 
     @tf.function(jit_compile=True)
-    def epoch(self, batches: tf.Tensor, r: tf.Tensor, pull: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Steps 2 and 3: an epoch of the model, pulled towards r `[N, K]` with weight `pull`.
+    def epoch(self, images: tf.Tensor, r: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps 2 and 3: an epoch of the model, pulled towards r with weight `pull`.
 
         Returns:
             the mean bound, nats per image, and the components' mean shares of the images `[K]`.
         """
-        total, shares = tf.zeros([]), tf.zeros([self.settings.k])
-        for i in tf.range(batches.shape[0]):
-            images = tf.cast(tf.gather(self.images, batches[i]), tf.int32)
-            # A uniform integer from 0 to 254 lies below the pixel's byte with probability byte / 255.
-            noise = zs.get_generator().uniform(images.shape, maxval=255, dtype=tf.int32)
-            x = tf.cast(noise < images, tf.float32)
+        step, total, shares = 0, tf.zeros([]), tf.zeros([self.settings.k])
+        while step < steps:
+            x, target = tf.cast(images[step], tf.float32), r[step]
             with tf.GradientTape() as tape:
                 bound, log_p_z = self.model.bound(x)
-                target = tf.gather(r, batches[i])
                 kl = tf.reduce_sum(target * (tf.math.log(target + 1e-20) - log_p_z), axis=-1)
                 loss = -tf.reduce_mean(bound - pull * kl)
             self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
             total += tf.reduce_mean(bound)
             shares += tf.reduce_mean(tf.exp(log_p_z), axis=0)
-        return total / batches.shape[0], shares / batches.shape[0]
+            step += 1
+        return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
+
+    def compile(self) -> None:
+        """Compiles the epochs' programs by taking no step of them."""
+        no_steps = tf.constant(0)
+        if self.done < self.classifier_epochs:
+            self.classifier_epoch(*self.classifier_epoch_data(0), no_steps)
+        any_r = np.zeros([self.n, self.settings.k], np.float32)
+        self.epoch(*self.epoch_data(0, any_r), tf.constant(0.0), no_steps)
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
@@ -347,6 +370,9 @@ class Training:
         manager = tf.train.CheckpointManager(self.checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
         if manager.latest_checkpoint:
             self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        started = time.perf_counter()
+        self.compile()
+        self.compile_seconds.assign_add(time.perf_counter() - started)
         r = None
         n_epochs = self.classifier_epochs + self.model_epochs
         started = saved = time.perf_counter()
@@ -354,17 +380,17 @@ class Training:
             for epoch in range(int(self.done), n_epochs):
                 i = epoch - self.classifier_epochs
                 if i < 0:
-                    objectives = self.classifier_epoch(self.shuffled(epoch, self.classifier_batch_size))
+                    data = self.classifier_epoch_data(epoch)
+                    objectives = self.classifier_epoch(*data, tf.constant(len(data[0])))
                     self.starts[epoch].assign(objectives)
                     shown = f"step 1, objective {np.max(objectives):.3f} nats per image"
                 else:
                     if r is None:
                         restart = tf.argmax(self.starts[-1])
-                        r = tf.concat(
-                            [self.classify(part, restart) for part in utils.slices(self.images, 5000)], axis=0
-                        )
+                        r = np.concatenate([self.classify(part, restart) for part in utils.slices(self.images, 5000)])
                     pull = settings.pull_weight if i < self.pull_epochs else 0.0
-                    bound, shares = self.epoch(self.shuffled(epoch, settings.batch_size), r, tf.constant(pull))
+                    data = self.epoch_data(epoch, r)
+                    bound, shares = self.epoch(*data, tf.constant(pull), tf.constant(len(data[0])))
                     if not np.isfinite(bound):
                         raise InputError(f"the bound is {float(bound)} in epoch {epoch}; try a larger --batch-size")
                     self.bounds[i].assign(bound)
@@ -385,10 +411,9 @@ class Training:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def binarise(images: np.ndarray) -> np.ndarray:
-    """The binary images that are scored, float32: every pixel 1 with probability byte / 255, by a seed of their own."""
-    noise = np.random.default_rng(BINARISATION_SEED).integers(0, 255, images.shape, dtype=np.uint8)
-    return (noise < images).astype(np.float32)
+def fixed_binary(images: np.ndarray) -> np.ndarray:
+    """The binary images that are scored, float32, by a seed of their own."""
+    return binarise(images, np.random.default_rng(BINARISATION_SEED)).astype(np.float32)
 
 
 class Scores(NamedTuple):
@@ -426,7 +451,7 @@ def log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 def score(model: MixtureVAE, images: np.ndarray, n_samples: int, name: str) -> Scores:
     """`Scores` of uint8 images `[N, 784]`, binarised by their fixed seed, from n_samples samples each."""
-    x, chunk = binarise(images), min(n_samples, 50)
+    x, chunk = fixed_binary(images), min(n_samples, 10)
     assert n_samples % chunk == 0, "a part of a chunk would be dropped"
     with tqdm(total=len(x), unit="image", desc=f"scoring {name}", disable=None) as bar:
         results = []
@@ -469,6 +494,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
         "sample_purity": None,
         "images_per_second": seen / seconds,
         "seconds": seconds,
+        "compile_seconds": float(training.compile_seconds),
     }
     with folder.finish() as staging:
         np.savez_compressed(
@@ -494,7 +520,7 @@ def pictures(model: MixtureVAE, images: Images, test_clusters: np.ndarray, setti
     # x | h shown as its probabilities: at each component's mean, then at draws of h from it.
     means = tf.sigmoid(model.decode(model.means))
     draws = tf.sigmoid(model.decode(draw_codes(model, np.repeat(np.arange(k), n_draws))))
-    x = tf.constant(binarise(images.test[:n_mapped]))
+    x = tf.constant(fixed_binary(images.test[:n_mapped]))
     codes = tf.split(model.encoder(x), 2, axis=-1)[0].numpy()  # means of q(h | x)
     # One map for codes and component means, as t-SNE has no map for later points.
     together = np.concatenate([codes, model.means.numpy()])
@@ -747,7 +773,8 @@ def table(metrics: dict[str, Any]) -> str:
     lines.append(f"(importance sampling, {test['importance_samples']} samples an image)")
     lines.append(f"components in use: {metrics['components_used']} of {metrics['config']['k']}")
     lines.append(
-        f"{metrics['images_per_second']:.0f} training images per second, {metrics['seconds']:.0f} s of training"
+        f"{metrics['images_per_second']:.0f} training images per second, {metrics['seconds']:.0f} s of training after "
+        f"{metrics['compile_seconds']:.0f} s of compilation"
     )
     return "\n".join(lines)
 

@@ -354,6 +354,7 @@ def check_metrics(metrics, k, drawn):
     assert gap >= -1e-9
     assert metrics["converged"] in (True, False)
     assert metrics["seconds"] > 0
+    assert metrics["compile_seconds"] > 0
     assert set(Settings.__dataclass_fields__) | {"versions"} <= set(metrics["config"])
 
 

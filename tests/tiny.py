@@ -89,7 +89,7 @@ def command(script, *argv, cwd, **options):
 
 def strip_times(metrics):
     """Metrics without times and the name of the folder."""
-    kept = {k: v for k, v in metrics.items() if k not in ("seconds", "images_per_second")}
+    kept = {k: v for k, v in metrics.items() if k not in ("seconds", "compile_seconds", "images_per_second")}
     return {**kept, "config": {k: v for k, v in metrics["config"].items() if k not in ("out", "data")}}
 
 
