@@ -1,0 +1,185 @@
+"""Runs the studies of the report: `make study`, or `python report/study.py`.
+
+A study is a list of runs. A run is a command that writes metrics.json to its `--out` folder and goes on with
+`--resume`. Its folder is report/runs/NAME. Once it is finished, its metrics.json is copied to report/results/NAME.json,
+which is committed, and while that lies there it is never run again. What Ctrl-C or a kill stops, the next call takes up. A run
+that fails leaves the others alone; its last words are in report/runs/NAME.log.
+
+    make study                              # all of them
+    make study ONLY="gmm gmvae/seed-0"      # those whose names begin so
+    make study JOBS=2                       # two at a time, each on its share of the cores
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Run(NamedTuple):
+    """A run of a study: its name, and a script of the project with its arguments but `--out` and `--resume`."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+def seeds(n: int, name: str, *command: str) -> list[Run]:
+    """The same run with the seeds 0 to n - 1."""
+    return [Run(f"{name}/seed-{seed}", (*command, "--seed", str(seed))) for seed in range(n)]
+
+
+RUNS = [
+    *seeds(3, "gmm", "gmm_vi.py"),
+    *seeds(3, "gmvae", "gmvae.py"),
+]
+
+
+class Study:
+    """Runs and their processes.
+
+    Args:
+        runs: the runs, in the order in which they start.
+        folder: holds `runs/` and `results/`.
+        jobs: runs at a time.
+    """
+
+    def __init__(self, runs: Sequence[Run], folder: Path, jobs: int) -> None:
+        self.runs = runs
+        self.folder = folder
+        self.jobs = jobs
+        self.stopping = threading.Event()
+        self.processes: dict[Run, subprocess.Popen] = {}
+
+    def result(self, run: Run) -> Path:
+        """The file of a finished run's metrics."""
+        return self.folder / "results" / f"{run.name}.json"
+
+    def log(self, run: Run) -> Path:
+        """The file of what a run prints."""
+        return self.folder / "runs" / f"{run.name}.log"
+
+    def execute(self, run: Run) -> int:
+        """Does a run, or what is left of it, in a process of its own; returns the exit code."""
+        out = self.folder / "runs" / run.name
+        out.mkdir(parents=True, exist_ok=True)
+        self.wait_for_another(out)
+        if self.stopping.is_set():
+            return 130
+        resume = ["--resume"] if any(out.rglob("settings.json")) else []
+        threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
+        variables = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+        with open(self.log(run), "a") as log:
+            self.processes[run] = subprocess.Popen(
+                [sys.executable, *run.command, "--out", str(out), *resume],
+                cwd=ROOT,
+                env={**os.environ, **dict.fromkeys(variables, threads)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # the terminal's Ctrl-C reaches it through `stop` alone, once
+            )
+            code = self.processes[run].wait()
+        del self.processes[run]
+        if code == 0:
+            result = self.result(run)
+            result.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(out / "metrics.json", result.with_suffix(".part"))
+            os.replace(result.with_suffix(".part"), result)
+        return code
+
+    def wait_for_another(self, out: Path) -> None:
+        """Waits while a run that a killed study left behind is still at work in a folder."""
+        descriptor = os.open(out, os.O_RDONLY)
+        try:
+            while not self.stopping.is_set():
+                try:
+                    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self.stopping.wait(0.5)
+        finally:
+            os.close(descriptor)
+
+    def stop(self) -> None:
+        """Lets no more runs start, and has those at work save their state and end."""
+        self.stopping.set()
+        for process in list(self.processes.values()):
+            process.send_signal(signal.SIGINT)
+
+    def run(self) -> list[Run]:
+        """Does all runs that have no result yet; returns those that failed.
+
+        Raises:
+            KeyboardInterrupt: stopped by Ctrl-C or SIGTERM.
+        """
+        waiting = [run for run in self.runs if not self.result(run).is_file()]
+        done = len(self.runs) - len(waiting)
+        failed = []
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with (
+            ThreadPoolExecutor(self.jobs) as pool,
+            tqdm(total=len(self.runs), initial=done, unit="run", disable=None) as bar,
+        ):
+            futures = {pool.submit(self.execute, run): run for run in waiting}
+            try:
+                for future in as_completed(futures):
+                    run, code = futures[future], future.result()
+                    if code:
+                        failed.append(run)
+                    bar.write(f"{run.name} {f'failed, see {self.log(run)}' if code else 'finished'}")
+                    bar.update()
+            except KeyboardInterrupt:
+                self.stop()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return failed
+
+
+def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    """The runs of the given names, or of studies of these names; all of them where none is given.
+
+    Raises:
+        ValueError: there is no such run.
+    """
+    for name in names:
+        if not any(f"{run.name}/".startswith(f"{name}/") for run in runs):
+            known = ", ".join(dict.fromkeys(run.name.split("/")[0] for run in runs))
+            raise ValueError(f"{name}: no run's name begins so; the studies are {known}")
+    return [run for run in runs if not names or any(f"{run.name}/".startswith(f"{name}/") for name in names)]
+
+
+def main(argv: list[str] | None = None, runs: Sequence[Run] = RUNS, folder: Path = ROOT / "report") -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="runs, or studies (default: all)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    given = parser.parse_args(argv)
+    try:
+        if given.jobs < 1:
+            raise ValueError(f"--jobs {given.jobs}: wanted a number at least 1")
+        study = Study(chosen(runs, given.names), folder, given.jobs)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        failed = study.run()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{len(study.runs) - len(failed)} of {len(study.runs)} runs are finished")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
