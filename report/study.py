@@ -2,8 +2,8 @@
 
 A study is a list of runs. A run is a command that writes metrics.json to its `--out` folder and goes on with
 `--resume`. Its folder is report/runs/NAME. Once it is finished, its metrics.json is copied to report/results/NAME.json,
-which is committed, and while that lies there it is never run again. What Ctrl-C or a kill stops, the next call takes up. A run
-that fails leaves the others alone; its last words are in report/runs/NAME.log.
+which is committed, and while that lies there it is never run again. What Ctrl-C or a kill stops, the next call takes
+up. A run that fails leaves the others alone; its last words are in report/runs/NAME.log.
 
     make study                              # all of them
     make study ONLY="gmm gmvae/seed-0"      # those whose names begin so
