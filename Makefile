@@ -3,10 +3,11 @@
 # make test     every test
 # make lint     ruff
 # make readme   the tables of README.md, from the results of the runs
+# make bench    speed against peers, in an environment of its own; needs Python 3.11 or later and a C++ compiler
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: all setup test lint readme
+.PHONY: all setup test lint readme bench
 all: setup
 	$(VENV)/python gmm_vi.py
 	$(VENV)/python gmvae.py
@@ -27,3 +28,12 @@ lint: setup
 
 readme: setup
 	$(VENV)/python report/readme.py
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/bench.py
+	.venv-bench/bin/python report/readme.py
+
+.venv-bench/installed: requirements.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
