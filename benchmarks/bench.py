@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -71,8 +72,10 @@ SYSTEMS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def work(connection: Connection, case: Case) -> None:
-    """The life of a process: builds, then runs a round each time it is told to; sends seconds and the round's value."""
+def work(connection: Connection, case: Case, log: str) -> None:
+    """The life of a process: builds, then runs a round each time it is told to; sends seconds and the round's value.
+    Its standard error goes to a log."""
+    os.dup2(os.open(log, os.O_WRONLY), 2)
     began = time.perf_counter()
     module = importlib.import_module(f"benchmarks.peers.{case.module}")
     task = getattr(module, case.function)(**case.arguments)
@@ -87,9 +90,11 @@ class Worker:
     """A process that runs a case, from start to close."""
 
     def __init__(self, case: Case) -> None:
+        self.case = case
         context = multiprocessing.get_context("spawn")
+        self.log = tempfile.NamedTemporaryFile()  # start-up messages, of interest only where it fails
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, case), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, case, self.log.name), daemon=True)
         self.process.start()
         theirs.close()
         self.first = self.result()
@@ -99,7 +104,7 @@ class Worker:
         try:
             return self.connection.recv()
         except EOFError:
-            raise SystemExit("error: a system stopped; its message is above") from None
+            raise SystemExit(Path(self.log.name).read_text() + f"error: {self.case} stopped") from None
 
     def round(self) -> tuple[float, float]:
         """Runs a round."""
@@ -110,6 +115,7 @@ class Worker:
         """Ends the process."""
         self.process.terminate()
         self.process.join()
+        self.log.close()
 
 
 def measure(cases: dict[str, Case], rounds: int) -> dict[str, dict[str, Any]]:

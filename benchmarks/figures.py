@@ -35,7 +35,10 @@ def speed_figure(limit: dict[str, Any], training: dict[str, Any]) -> Figure:
     """Images per second of every system at every batch size: float32 everywhere, and each at its best."""
     figure = Figure(figsize=(6.9, 2.5))
     for ax, name, title in zip(
-        figure.subplots(1, 2, sharey=True), ("float32", "best"), ("float32 everywhere", "each at its best"), strict=True
+        figure.subplots(1, 2, sharex=True, sharey=True),
+        ("float32", "best"),
+        ("float32 everywhere", "each at its best"),
+        strict=True,
     ):
         sizes = training["batch_sizes"]
         for i, (size, measured) in enumerate(sizes.items()):
@@ -72,12 +75,16 @@ def gmm_figure(gmm: dict[str, Any]) -> Figure:
             middle, low, high = (step[name] / share for name in SPREAD)
             ax.errorbar(values, middle, yerr=(middle - low, high - middle), marker=marker, markersize=3, label=name)
         ax.set(xlabel=label, ylabel="microseconds", xscale="log", yscale="log")
-        if axis != "n":  # few values: each is named
+        ax.minorticks_off()
+        if axis == "n":
+            ax.set_title("batches of at most 512")
+        else:
             ax.set_xticks(values, values)
-            ax.minorticks_off()
     points = gmm["curves"]["n"]
-    memory.plot([p["n"] for p in points], [p["peak_memory_mib"] for p in points], "D-", color="0.3", markersize=3)
-    memory.set(xlabel=labels["n"], ylabel="peak memory, MiB", xscale="log", ylim=(0, None))
+    peaks = [point["peak_memory_mib"] for point in points]
+    memory.plot([point["n"] for point in points], peaks, "D-", color="0.3", markersize=3)
+    memory.set(xlabel=labels["n"], ylabel="peak memory, MiB", xscale="log", ylim=(0, 1.1 * max(peaks)))
+    memory.minorticks_off()
     figure.legend(*by_n.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 

@@ -106,23 +106,23 @@ def bench_tables() -> str:
     for table, title in (("float32", "float32 everywhere"), ("best", "each at its best")):
         lines += [
             "",
-            row(f"Training, {title}", [f"batches of {size}, images/s | ours/theirs | of the limit" for size in sizes]),
-            "|---|" + "---:|---:|---:|" * len(sizes),
+            row(f"Training, {title}", [f"batches of {size}: images/s (of the limit) | ours/theirs" for size in sizes]),
+            "|---|" + "---:|---:|" * len(sizes),
         ]
         for system in sizes[next(iter(sizes))][table]:
             cells = []
             for measures in sizes.values():
                 of = measures[table][system]
                 rate = of["rate"]["median"]
-                precision = f" {of['case'].rpartition(', ')[2]}" if table == "best" else ""
+                precision = f"{of['case'].rpartition(', ')[2]}: " if table == "best" else ""
                 share = rate * training["flop_per_image"] / rates["float32"]
-                cells.append(f"{rate:,.0f}{precision} | {ratio(of['ratio'])} | {share:.0%}")
+                cells.append(f"{precision}{rate:,.0f} ({100 * share:.0f} %) | {ratio(of['ratio'])}")
             lines.append(row(system, cells))
     label = f"Scoring, float32: {sampling['images']} images, {sampling['samples']:,} samples of h each"
-    lines += ["", row(label, ["samples/s", "ours/theirs", "of the limit"]), "|---|---:|---:|---:|"]
+    lines += ["", row(label, ["samples/s (of the limit)", "ours/theirs"]), "|---|---:|---:|"]
     for system, of in sampling["float32"].items():
         share = of["rate"]["median"] * sampling["flop_per_sample"] / rates["float32"]
-        lines.append(row(system, [f"{of['rate']['median']:,.0f}", ratio(of["ratio"]), f"{share:.0%}"]))
+        lines.append(row(system, [f"{of['rate']['median']:,.0f} ({100 * share:.0f} %)", ratio(of["ratio"])]))
     return "\n".join(lines)
 
 
