@@ -76,14 +76,13 @@ def work(connection: Connection, case: Case, log: str) -> None:
     """The life of a process: builds, then runs a round each time it is told to; sends seconds and the round's value.
     Its standard error goes to a log."""
     os.dup2(os.open(log, os.O_WRONLY), 2)
-    began = time.perf_counter()
     module = importlib.import_module(f"benchmarks.peers.{case.module}")
     task = getattr(module, case.function)(**case.arguments)
     while True:
+        began = time.perf_counter()
         value = task()
         connection.send((time.perf_counter() - began, value))
         connection.recv()
-        began = time.perf_counter()
 
 
 class Worker:
@@ -122,8 +121,8 @@ def measure(cases: dict[str, Case], rounds: int) -> dict[str, dict[str, Any]]:
     """Runs rounds of all cases in turn.
 
     Returns:
-        for each case the `seconds` of its rounds, those of its `start` (import, compilation and a first round), and
-        the `value` of the last round.
+        for each case the `seconds` of its rounds, those of its `start` (compilation and a first round), and the
+        `value` of the last round.
     """
     order = np.random.default_rng(0)
     with ExitStack() as stack:
@@ -265,7 +264,7 @@ def gmm(rounds: int) -> dict[str, Any]:
                     **common,
                     axis: value,
                     "seconds_per_step": spread(seconds / GMM_STEPS),
-                    "start": result["start"] - float(np.median(seconds)),
+                    "compilation": result["start"] - float(np.median(seconds)),
                     "peak_memory_mib": result["value"],
                 }
             )

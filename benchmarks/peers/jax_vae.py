@@ -1,4 +1,4 @@
-"""The autoencoder in JAX with optax. bfloat16 is that of the matrix products' operands and results."""
+"""The autoencoder in JAX with optax. bfloat16 is that of the matrix products' operands, forward and backward."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,11 +17,31 @@ CHUNK = 10  # samples of h that are scored at once
 Weights = list[Array]  # as of `network.start`
 
 
+@jax.custom_vjp
+def matmul_bfloat16(a: Array, b: Array) -> Array:
+    """The product of bfloat16 matrices `[..., B, I]` and `[I, O]` in float32. Its derivative would multiply in float32,
+    so it has its own."""
+    return jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+def _forward(a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
+    return matmul_bfloat16(a, b), (a, b)
+
+
+def _backward(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    a, b = operands
+    return matmul_bfloat16(gradient, b.T), matmul_bfloat16(a.T, gradient)
+
+
+matmul_bfloat16.defvjp(_forward, _backward)
+MATMUL = {"float32": jnp.matmul, "bfloat16": matmul_bfloat16}
+
+
 def mlp(weights: Weights, x: Array, precision: str) -> Array:
     """Dense layers with ReLU between them."""
     for i in range(0, len(weights), 2):
         kernel, bias = weights[i : i + 2]
-        x = (x.astype(precision) @ kernel.astype(precision)).astype(jnp.float32) + bias
+        x = MATMUL[precision](x, kernel) + bias
         if i + 2 < len(weights):
             x = jax.nn.relu(x)
     return x
@@ -116,5 +136,5 @@ def scoring(n_samples: int, precision: str) -> Callable[[], float]:
 def product(n: int, precision: str) -> Callable[[], float]:
     """The square of an n x n matrix; gives the mean of its entries over n."""
     a = jnp.asarray(network.square(n), precision)
-    matmul = jax.jit(jnp.matmul)
-    return lambda: np.asarray(matmul(a, a))[0].astype(np.float32).mean().item() / n
+    matmul = jax.jit(partial(jnp.matmul, preferred_element_type=jnp.float32))
+    return lambda: np.asarray(matmul(a, a))[0].mean().item() / n
