@@ -246,7 +246,7 @@ def sampling(rounds: int) -> dict[str, Any]:
 
 def gmm(rounds: int) -> dict[str, Any]:
     """Seconds of a gradient step of part 2, compilation and peak memory, along each of N, K and the restarts."""
-    common = {"n": 100, "k": 3, "restarts": 50}
+    common = {"n": 100, "k": 3, "restarts": 50, "batch_size": 512}
     curves = {
         "n": [10**exponent for exponent in range(2, 8)],
         "k": [2, 3, 5, 10, 20],

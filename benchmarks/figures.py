@@ -52,10 +52,11 @@ def speed_figure(limit: dict[str, Any], training: dict[str, Any]) -> Figure:
                 bound = limit[precision]["flop_per_second"] / training["flop_per_image"] / 1e3
                 ax.axvline(bound, color="0.5", linestyle=line, label=f"limit of {precision}")
         ax.set_yticks(np.arange(len(rates)), list(measured[name]))
-        ax.set(xlabel="thousand images per second", title=title, xlim=(0, None))
+        ax.set(xlabel="thousand images per second", title=title)
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
-    ax.invert_yaxis()  # shared: ours on top
+    ax.set_xlim(left=0)  # both axes are shared
+    ax.invert_yaxis()  # ours on top
     handles, labels = ax.get_legend_handles_labels()
     order = np.argsort([not label.startswith("batches") for label in labels], kind="stable")
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside upper center", ncols=5)
@@ -77,7 +78,7 @@ def gmm_figure(gmm: dict[str, Any]) -> Figure:
         ax.set(xlabel=label, ylabel="microseconds", xscale="log", yscale="log")
         ax.minorticks_off()
         if axis == "n":
-            ax.set_title("batches of at most 512")
+            ax.set_title(f"batches of at most {points[0]['batch_size']} points")
         else:
             ax.set_xticks(values, values)
     points = gmm["curves"]["n"]

@@ -138,9 +138,9 @@ def gmm_cost() -> str:
         [
             f"At N = {default['n']}, K = {default['k']}, {default['restarts']} restarts together, a step of one "
             f"restart costs {1e3 * seconds:.4f} ms against the original's reported {ORIGINAL_STEP_MS} ms. Compilation "
-            f"takes {default['compilation']:.1f} s at the start. Training on {most['n']:,} points peaks at "
-            f"{most['peak_memory_mib']:,.0f} MiB above an idle process; on {default['n']} at "
-            f"{default['peak_memory_mib']:,.0f} MiB, most of it compilation's.",
+            f"takes {default['compilation']:.1f} s at the start. From N = {default['n']} to {most['n']:,} the peak "
+            f"memory of training above an idle process goes from {default['peak_memory_mib']:,.0f} to "
+            f"{most['peak_memory_mib']:,.0f} MiB; a step takes at most {most['batch_size']} points.",
             "",
             "![time of a step and memory](benchmarks/gmm_cost.png)",
         ]

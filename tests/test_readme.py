@@ -43,7 +43,15 @@ def bench_results(folder):
     one = {"median": 1.0, "min": 0.5, "max": 2.0}
     table = {"PyTorch": {"case": "PyTorch, bfloat16", "rate": one, "ratio": one, "compilation": 1.0}}
     peak = {"case": "JAX, 2 x 2", "flop_per_second": 4.0}
-    point = {"n": 100, "k": 3, "restarts": 50, "seconds_per_step": one, "compilation": 1.0, "peak_memory_mib": 1.0}
+    point = {
+        "n": 100,
+        "k": 3,
+        "restarts": 50,
+        "batch_size": 512,
+        "seconds_per_step": one,
+        "compilation": 1.0,
+        "peak_memory_mib": 1.0,
+    }
     parts = {
         "limit": {"float32": peak, "bfloat16": peak},
         "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": {"float32": table, "best": table}}},

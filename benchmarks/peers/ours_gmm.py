@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +11,16 @@ import gmm_vi
 import tensorflow as tf  # isort: skip
 
 
-def training(n: int, k: int, restarts: int, steps: int) -> Callable[[], float]:
-    """A round of gradient steps on n points; gives the peak memory so far above the idle process, in MiB."""
+def training(steps: int, **settings: Any) -> Callable[[], float]:
+    """A round of gradient steps; gives the peak memory so far above the idle process, in MiB.
+
+    Args:
+        steps: gradient steps of a round.
+        settings: those of `gmm_vi.Settings`, n among them.
+    """
     idle = peak_memory()
-    points = np.random.default_rng(0).standard_normal((n, 2), np.float32)
-    trained = gmm_vi.Training(points, gmm_vi.Settings(n=n, k=k, restarts=restarts))
+    points = np.random.default_rng(0).standard_normal((settings["n"], 2), np.float32)
+    trained = gmm_vi.Training(points, gmm_vi.Settings(**settings))
 
     def step() -> float:
         trained.train(tf.constant(steps))
