@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,16 +73,17 @@ SYSTEMS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
 
 
 def work(connection: Connection, case: Case, log: str) -> None:
-    """The life of a process: builds, then runs a round each time it is told to; sends seconds and the round's value.
-    Its standard error goes to a log."""
+    """The life of a process: builds, then runs rounds, the first by itself, the others when told to, until told to end.
+    Sends the seconds and the value of each. Standard error goes to a log."""
     os.dup2(os.open(log, os.O_WRONLY), 2)
     module = importlib.import_module(f"benchmarks.peers.{case.module}")
     task = getattr(module, case.function)(**case.arguments)
-    while True:
+    go_on = True
+    while go_on:
         began = time.perf_counter()
         value = task()
         connection.send((time.perf_counter() - began, value))
-        connection.recv()
+        go_on = connection.recv()
 
 
 class Worker:
@@ -107,12 +108,13 @@ class Worker:
 
     def round(self) -> tuple[float, float]:
         """Runs a round."""
-        self.connection.send("round")
+        self.connection.send(True)
         return self.result()
 
     def close(self) -> None:
-        """Ends the process."""
-        self.process.terminate()
+        """Ends the process, after the round that it may be in."""
+        with suppress(BrokenPipeError):  # it has stopped by itself
+            self.connection.send(False)
         self.process.join()
         self.log.close()
 

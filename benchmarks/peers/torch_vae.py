@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks import network
 
-CHUNK = 10  # samples of h that are scored at once
+CHUNK = 50  # samples of h that are scored at once
 
 
 def mlp(sizes: tuple[int, ...], weights: list[np.ndarray]) -> nn.Sequential:
