@@ -4,12 +4,12 @@
 # make lint     ruff
 # make study    the runs behind the report that have no result yet; ONLY="NAMES" for some, JOBS=N for N at a time
 # make readme   the tables of README.md, from the results of the runs
+# make bench    speed against peers, in an environment of its own; needs Python 3.11 or later and a C++ compiler
 PYTHON ?= python3
 VENV := .venv/bin
-
 JOBS := 1
 
-.PHONY: all setup test lint study readme
+.PHONY: all setup test lint study readme bench
 all: setup
 	$(VENV)/python gmm_vi.py
 	$(VENV)/python gmvae.py
@@ -33,3 +33,12 @@ study: setup
 
 readme: setup
 	$(VENV)/python report/readme.py
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/bench.py
+	.venv-bench/bin/python report/readme.py
+
+.venv-bench/installed: requirements.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@

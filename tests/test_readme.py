@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,62 @@ def test_another_result_makes_the_tables_stale(readme, tmp_path, monkeypatch):
         if path.name == "gmvae-seed-2.json":
             metrics["test"]["nll"] += 0.01
         (results / path.name).write_text(json.dumps(metrics))
+    if (ROOT / "benchmarks" / "results").exists():
+        shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     text = (ROOT / "README.md").read_text()
     assert readme.fill(text) != text
+
+
+def bench_results(folder):
+    """Small results of the benchmark's parts, in a project's folder."""
+    machine = {"cpu": "a CPU", "cores": 2, "versions": {"numpy": "2"}}
+    one = {"median": 1.0, "min": 0.5, "max": 2.0}
+    table = {"PyTorch": {"case": "PyTorch, bfloat16", "rate": one, "ratio": one, "compilation": 1.0}}
+    peak = {"case": "JAX, 2 x 2", "flop_per_second": 4.0}
+    point = {
+        "n": 100,
+        "k": 3,
+        "restarts": 50,
+        "batch_size": 512,
+        "seconds_per_step": one,
+        "compilation": 1.0,
+        "peak_memory_mib": 1.0,
+    }
+    parts = {
+        "limit": {"float32": peak, "bfloat16": peak},
+        "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": {"float32": table, "best": table}}},
+        "sampling": {"images": 2, "samples": 5, "flop_per_sample": 1.0, "float32": table},
+        "gmm": {"curves": {"n": [point]}},
+    }
+    results = folder / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    for name, content in parts.items():
+        (results / f"{name}.json").write_text(json.dumps({"machine": machine, "rounds": 7, **content}))
+    return results
+
+
+def test_tables_of_speed_follow_the_results(readme, tmp_path, monkeypatch):
+    results = bench_results(tmp_path)
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    first = readme.bench_tables(), readme.gmm_cost()
+    assert "| PyTorch | bfloat16: 1 (25 %) | 1.00 (0.50–2.00) |" in first[0]
+    assert "costs 20.0000 ms against" in first[1]
+    for name in ("sampling", "gmm"):
+        path = results / f"{name}.json"
+        path.write_text(path.read_text().replace('"median": 1.0', '"median": 3.0'))
+    assert readme.bench_tables() != first[0]
+    assert "costs 60.0000 ms against" in readme.gmm_cost()
+    (results / "training.json").unlink()
+    assert readme.bench_tables() == "Not measured yet: `make bench`."
+
+
+def test_results_of_two_machines_are_refused(readme, tmp_path, monkeypatch):
+    path = bench_results(tmp_path) / "training.json"
+    path.write_text(path.read_text().replace("a CPU", "another CPU"))
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="are of different machines"):
+        readme.bench_tables()
 
 
 def test_a_result_of_another_seed_is_refused(readme, tmp_path, monkeypatch):

@@ -1,0 +1,318 @@
+"""Measures the speed of this project against the same model in other systems, and what part 2 costs.
+
+Each system runs in a process of its own, since the thread pools of several in one process disturb each other. It is
+started once and warmed up by one round, which compiles; then rounds of all systems alternate, in a new order each time,
+while the others wait. Speeds are therefore compared within a round, as ratios. Every system trains the same network
+from the same weights on the same images; a bound that differs from the others' stops the benchmark.
+
+    python benchmarks/bench.py                      # everything, about 20 minutes on 2 idle cores
+    python benchmarks/bench.py --only training      # one part; the others' results stay
+
+Results go to benchmarks/results/, figures to benchmarks/.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from benchmarks import network  # noqa: E402
+
+CORES = len(os.sched_getaffinity(0))
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": str(CORES),
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # so that compilation takes as long as the first time
+}
+PAUSE = 0.3  # seconds before each round, in which threads of the last system stop spinning
+BATCH_SIZES = (100, 200, 500)
+SAMPLES = 1000  # of h for each scored image in a round
+SQUARES = (2048, 4096)
+TOLERANCE = 2.0  # nats per image between a system and the median of all
+GMM_STEPS = 500  # gradient steps of a round of part 2
+OURS = "this project"
+RESULTS = HERE / "results"
+
+
+class Case(NamedTuple):
+    """What one process does: `function` of `benchmarks.peers.module` makes its round, a callable that gives a value."""
+
+    module: str
+    function: str
+    arguments: dict[str, Any]
+
+
+# What is compared: a system's module, and its arguments for each precision. Ours are settings of gmvae.Settings.
+SYSTEMS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
+    OURS: ("ours", {"float32": {}}),
+    "PyTorch": ("torch_vae", {p: {"precision": p, "compiled": False} for p in ("float32", "bfloat16")}),
+    "PyTorch, torch.compile": ("torch_vae", {p: {"precision": p, "compiled": True} for p in ("float32", "bfloat16")}),
+    "JAX": ("jax_vae", {p: {"precision": p} for p in ("float32", "bfloat16")}),
+    "Keras": ("keras_vae", {p: {"precision": p} for p in ("float32", "bfloat16")}),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Measuring
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def work(connection: Connection, case: Case, log: str) -> None:
+    """The life of a process: builds, then runs rounds, the first by itself, the others when told to, until told to end.
+    Sends the seconds and the value of each. Standard error goes to a log."""
+    os.dup2(os.open(log, os.O_WRONLY), 2)
+    module = importlib.import_module(f"benchmarks.peers.{case.module}")
+    task = getattr(module, case.function)(**case.arguments)
+    go_on = True
+    while go_on:
+        began = time.perf_counter()
+        value = task()
+        connection.send((time.perf_counter() - began, value))
+        go_on = connection.recv()
+
+
+class Worker:
+    """A process that runs a case, from start to close."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        context = multiprocessing.get_context("spawn")
+        self.log = tempfile.NamedTemporaryFile()  # start-up messages, of interest only where it fails
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, case, self.log.name), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.first = self.result()
+
+    def result(self) -> tuple[float, float]:
+        """Seconds and value of the round that runs."""
+        try:
+            return self.connection.recv()
+        except EOFError:
+            raise SystemExit(Path(self.log.name).read_text() + f"error: {self.case} stopped") from None
+
+    def round(self) -> tuple[float, float]:
+        """Runs a round."""
+        self.connection.send(True)
+        return self.result()
+
+    def close(self) -> None:
+        """Ends the process, after the round that it may be in."""
+        with suppress(BrokenPipeError):  # it has stopped by itself
+            self.connection.send(False)
+        self.process.join()
+        self.log.close()
+
+
+def measure(cases: dict[str, Case], rounds: int) -> dict[str, dict[str, Any]]:
+    """Runs rounds of all cases in turn.
+
+    Returns:
+        for each case the `seconds` of its rounds, those of its `start` (compilation and a first round), and the
+        `value` of the last round.
+    """
+    order = np.random.default_rng(0)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(closing(Worker(case))) for name, case in cases.items()}
+        results = {name: {"seconds": [], "start": worker.first[0]} for name, worker in workers.items()}
+        for _ in range(rounds):
+            for name in order.permutation(list(workers)).tolist():
+                time.sleep(PAUSE)
+                seconds, results[name]["value"] = workers[name].round()
+                results[name]["seconds"].append(seconds)
+    for name, result in results.items():
+        print(f"  {name:<36}{np.median(result['seconds']):8.3f} s a round, value {result['value']:.4f}", flush=True)
+    return results
+
+
+def check(results: dict[str, dict[str, Any]], tolerance: float) -> None:
+    """Ends the benchmark where a system's value is not that of the others."""
+    common = float(np.nanmedian([result["value"] for result in results.values()]))
+    for name, result in results.items():
+        if not abs(result["value"] - common) <= tolerance:
+            raise SystemExit(f"error: {name} gives {result['value']:.3f}, the systems' median is {common:.3f}")
+
+
+def spread(values: Any) -> dict[str, float]:
+    """Median and extremes."""
+    return {"median": float(np.median(values)), "min": float(np.min(values)), "max": float(np.max(values))}
+
+
+def rows(results: dict[str, dict[str, Any]], chosen: dict[str, str], units: float) -> dict[str, dict[str, Any]]:
+    """A table of systems.
+
+    Args:
+        results: those of `measure`.
+        chosen: the case that stands for each system.
+        units: what is done in a round.
+
+    Returns:
+        for each system its `case`; `rate`, in units per second, and `ratio`, ours over its own in the same round, both
+        as spread over rounds; and `compilation`, the seconds of its start beyond a round's.
+    """
+    seconds = {system: np.array(results[case]["seconds"]) for system, case in chosen.items()}
+    return {
+        system: {
+            "case": case,
+            "rate": spread(units / seconds[system]),
+            "ratio": spread(seconds[system] / seconds[OURS]),
+            "compilation": results[case]["start"] - float(np.median(seconds[system])),
+        }
+        for system, case in chosen.items()
+    }
+
+
+def fastest(results: dict[str, dict[str, Any]], names: list[str]) -> str:
+    """The case of the least median of seconds."""
+    return min(names, key=lambda name: np.median(results[name]["seconds"]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The parts
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def limit(rounds: int) -> dict[str, Any]:
+    """The fastest product of large square matrices that any of the systems reaches, in FLOP per second."""
+    libraries = {
+        "TensorFlow, oneDNN": ("keras_vae", {"compiled": False}),
+        "TensorFlow, XLA": ("keras_vae", {"compiled": True}),
+        "PyTorch": ("torch_vae", {}),
+        "JAX": ("jax_vae", {}),
+    }
+    measured: dict[str, Any] = {}
+    for precision in ("float32", "bfloat16"):
+        rates = {}
+        for n in SQUARES:
+            cases = {
+                f"{library}, {n} x {n}": Case(module, "product", {"n": n, "precision": precision, **arguments})
+                for library, (module, arguments) in libraries.items()
+            }
+            results = measure(cases, rounds)
+            check(results, 0.01)
+            rates.update({name: spread(2 * n**3 / np.array(result["seconds"])) for name, result in results.items()})
+        case = max(rates, key=lambda name: rates[name]["median"])
+        measured[precision] = {"case": case, "flop_per_second": rates[case]["median"], "rates": rates}
+    return measured
+
+
+def training(rounds: int) -> dict[str, Any]:
+    """Images per second of every system at each batch size."""
+    measured = {}
+    for batch_size in BATCH_SIZES:
+        print(f"  batch size {batch_size}")
+        cases = {
+            f"{system}, {precision}": Case(module, "training", {"batch_size": batch_size, **arguments})
+            for system, (module, precisions) in SYSTEMS.items()
+            for precision, arguments in precisions.items()
+        }
+        results = measure(cases, rounds)
+        check(results, TOLERANCE)
+        named = {s: [f"{s}, {precision}" for precision in precisions] for s, (_, precisions) in SYSTEMS.items()}
+        measured[str(batch_size)] = {
+            "float32": rows(results, {system: f"{system}, float32" for system in SYSTEMS}, network.TRAINED),
+            "best": rows(results, {s: fastest(results, names) for s, names in named.items()}, network.TRAINED),
+            "cases": results,
+        }
+    return {"images": network.TRAINED, "flop_per_image": network.training_flop(), "batch_sizes": measured}
+
+
+def sampling(rounds: int) -> dict[str, Any]:
+    """Samples of h per second in scoring by importance sampling, in float32 alone: scores are not to be rough."""
+    cases = {
+        system: Case(module, "scoring", {"n_samples": SAMPLES, **precisions["float32"]})
+        for system, (module, precisions) in SYSTEMS.items()
+        if system != "Keras"  # it has no scoring of its own: it would be TensorFlow's, as ours is
+    }
+    results = measure(cases, rounds)
+    check(results, TOLERANCE)
+    table = rows(results, {system: system for system in cases}, network.SCORED * SAMPLES)
+    flop = network.scoring_flop(SAMPLES)
+    return {"images": network.SCORED, "samples": SAMPLES, "flop_per_sample": flop, "float32": table, "cases": results}
+
+
+def gmm(rounds: int) -> dict[str, Any]:
+    """Seconds of a gradient step of part 2, compilation and peak memory, along each of N, K and the restarts."""
+    common = {"n": 100, "k": 3, "restarts": 50, "batch_size": 512}
+    curves = {
+        "n": [10**exponent for exponent in range(2, 8)],
+        "k": [2, 3, 5, 10, 20],
+        "restarts": [1, 2, 5, 10, 20, 50, 100, 200],
+    }
+    measured: dict[str, Any] = {}
+    for axis, values in curves.items():
+        measured[axis] = []
+        for value in values:
+            case = Case("ours_gmm", "training", {**common, axis: value, "steps": GMM_STEPS})
+            (result,) = measure({f"{axis} = {value}": case}, rounds).values()
+            seconds = np.array(result["seconds"])
+            measured[axis].append(
+                {
+                    **common,
+                    axis: value,
+                    "seconds_per_step": spread(seconds / GMM_STEPS),
+                    "compilation": result["start"] - float(np.median(seconds)),
+                    "peak_memory_mib": result["value"],
+                }
+            )
+    return {"steps": GMM_STEPS, "curves": measured}
+
+
+PARTS: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
+    "limit": (limit, 5),
+    "training": (training, 7),
+    "sampling": (sampling, 7),
+    "gmm": (gmm, 7),
+}
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ("tensorflow", "keras", "torch", "jax", "optax", "numpy")
+    return {
+        "cpu": (models or [platform.processor()])[0],
+        "cores": CORES,
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, help="measure one part")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every system (default: 5 to 7)")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error(f"--rounds {arguments.rounds}: wanted at least 1")
+    os.environ.update(ENVIRONMENT)
+    for name in [arguments.only] if arguments.only else PARTS:
+        print(name, flush=True)
+        part, rounds = PARTS[name]
+        content = {"machine": machine(), "rounds": arguments.rounds or rounds, **part(arguments.rounds or rounds)}
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    from benchmarks import figures  # only now, as it loads TensorFlow, whose threads are not to sit beside a system
+
+    figures.draw()
+
+
+if __name__ == "__main__":
+    main()

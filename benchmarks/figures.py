@@ -1,0 +1,94 @@
+"""Draws benchmarks/speed and benchmarks/gmm_cost from benchmarks/results/: `python benchmarks/figures.py`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import utils  # noqa: E402
+
+SPREAD = ("median", "min", "max")
+
+
+def read(part: str) -> dict[str, Any] | None:
+    """The results of a part, None where it was not measured."""
+    path = HERE / "results" / f"{part}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def draw() -> None:
+    """Draws each figure whose results are there."""
+    limit, training, gmm = map(read, ("limit", "training", "gmm"))
+    with utils.figure_style():
+        if limit and training:
+            utils.save_figure(speed_figure(limit, training), HERE, "speed")
+        if gmm:
+            utils.save_figure(gmm_figure(gmm), HERE, "gmm_cost")
+
+
+def speed_figure(limit: dict[str, Any], training: dict[str, Any]) -> Figure:
+    """Images per second of every system at every batch size: float32 everywhere, and each at its best."""
+    figure = Figure(figsize=(6.9, 2.5))
+    for ax, name, title in zip(
+        figure.subplots(1, 2, sharex=True, sharey=True),
+        ("float32", "best"),
+        ("float32 everywhere", "each at its best"),
+        strict=True,
+    ):
+        sizes = training["batch_sizes"]
+        for i, (size, measured) in enumerate(sizes.items()):
+            rates = [row["rate"] for row in measured[name].values()]
+            middle, low, high = (np.array([rate[key] for rate in rates]) / 1e3 for key in ("median", "min", "max"))
+            y = np.arange(len(rates)) + 0.22 * (i - (len(sizes) - 1) / 2)
+            style = {"fmt": "os^Dv"[i], "markersize": 4, "elinewidth": 1, "label": f"batches of {size}"}
+            ax.errorbar(middle, y, xerr=(middle - low, high - middle), **style)
+        for precision, line in (("float32", "--"), ("bfloat16", ":")):
+            if precision == "float32" or name == "best":
+                bound = limit[precision]["flop_per_second"] / training["flop_per_image"] / 1e3
+                ax.axvline(bound, color="0.5", linestyle=line, label=f"limit of {precision}")
+        ax.set_yticks(np.arange(len(rates)), list(measured[name]))
+        ax.set(xlabel="thousand images per second", title=title)
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+    ax.set_xlim(left=0)  # both axes are shared
+    ax.invert_yaxis()  # ours on top
+    handles, labels = ax.get_legend_handles_labels()
+    order = np.argsort([not label.startswith("batches") for label in labels], kind="stable")
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside upper center", ncols=5)
+    return figure
+
+
+def gmm_figure(gmm: dict[str, Any]) -> Figure:
+    """Time of a step against N, K and the restarts, and peak memory against N."""
+    figure = Figure(figsize=(6.9, 3.6))
+    by_n, by_k, by_restarts, memory = figure.subplots(2, 2).flat
+    labels = {"n": "points N", "k": "components K", "restarts": "restarts together"}
+    for ax, (axis, label) in zip((by_n, by_k, by_restarts), labels.items(), strict=True):
+        points = gmm["curves"][axis]
+        values, restarts = (np.array([point[name] for point in points]) for name in (axis, "restarts"))
+        step = {name: 1e6 * np.array([point["seconds_per_step"][name] for point in points]) for name in SPREAD}
+        for share, marker, name in ((1, "o", "a step of all restarts"), (restarts, "s", "the same for each restart")):
+            middle, low, high = (step[name] / share for name in SPREAD)
+            ax.errorbar(values, middle, yerr=(middle - low, high - middle), marker=marker, markersize=3, label=name)
+        ax.set(xlabel=label, ylabel="microseconds", xscale="log", yscale="log")
+        ax.minorticks_off()
+        if axis == "n":
+            ax.set_title(f"batches of at most {points[0]['batch_size']} points")
+        else:
+            ax.set_xticks(values, values)
+    points = gmm["curves"]["n"]
+    peaks = [point["peak_memory_mib"] for point in points]
+    memory.plot([point["n"] for point in points], peaks, "D-", color="0.3", markersize=3)
+    memory.set(xlabel=labels["n"], ylabel="peak memory, MiB", xscale="log", ylim=(0, 1.1 * max(peaks)))
+    memory.minorticks_off()
+    figure.legend(*by_n.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+if __name__ == "__main__":
+    draw()

@@ -1,0 +1,78 @@
+import importlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gmvae
+from benchmarks import bench, network
+from benchmarks.peers import keras_vae, ours
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 2, (6, 784)).astype(np.float32)
+NOISE = RNG.normal(size=(6, 40)).astype(np.float32)
+
+
+def test_flop_of_training_by_hand():
+    forward = 784 * 500 + 500 * 500 + 500 * 80 + 40 * 500 + 500 * 500 + 500 * 784
+    assert network.training_flop() == 2 * (forward + forward + forward - 784 * 500) == 7_280_000
+    assert network.scoring_flop(1) == 2 * forward
+
+
+def results(**seconds):
+    return {name: {"seconds": values, "start": 5.0, "value": 0.0} for name, values in seconds.items()}
+
+
+def test_rates_and_ratios_are_paired_by_round():
+    table = bench.rows(results(a=[1.0, 2.0, 4.0], b=[2.0, 2.0, 2.0]), {bench.OURS: "a", "other": "b"}, 8.0)
+    assert table[bench.OURS]["rate"] == {"median": 4.0, "min": 2.0, "max": 8.0}
+    assert table[bench.OURS]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert table["other"]["ratio"] == {"median": 1.0, "min": 0.5, "max": 2.0}  # ours over the other's, in images/s
+    assert table["other"]["compilation"] == 3.0
+    assert bench.fastest(results(a=[1.0, 9.0, 9.0], b=[2.0, 2.0, 2.0]), ["a", "b"]) == "b"
+
+
+def test_a_system_that_does_other_work_stops_the_benchmark():
+    measured = results(a=[1.0], b=[1.0], c=[1.0])
+    bench.check(measured, 2.0)
+    for wrong in (2.5, float("nan")):
+        measured["c"]["value"] = wrong
+        with pytest.raises(SystemExit, match="c gives"):
+            bench.check(measured, 2.0)
+
+
+@pytest.mark.parametrize("argv", [["--only", "nothing"], ["--rounds", "0"], ["surplus"]])
+def test_bad_usage(argv, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        bench.main(argv)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def bound_of_ours(monkeypatch):
+    class Given:
+        """A generator whose normal draws are the given noise."""
+
+        def normal(self, shape, dtype):
+            return tf.reshape(tf.constant(NOISE, dtype), shape)
+
+    monkeypatch.setattr("zhusuan.distributions.get_generator", Given)
+    model = ours.start(gmvae.MixtureVAE(gmvae.Settings()))
+    return tf.reduce_mean(model.bound(tf.constant(X))[0]).numpy()
+
+
+def bound_of(module):
+    peer = importlib.import_module(f"benchmarks.peers.{module}")
+    if module == "jax_vae":
+        return np.asarray(peer.bound(network.start(), X, NOISE, "float32"))
+    if module == "torch_vae":
+        torch = importlib.import_module("torch")
+        return peer.MixtureVAE(network.start()).bound(torch.tensor(X), torch.tensor(NOISE)).detach().numpy()
+    return keras_vae.MixtureVAE(network.start()).bound(tf.constant(X), tf.constant(NOISE)).numpy()
+
+
+@pytest.mark.parametrize("module", ["keras_vae", "torch_vae", "jax_vae"])
+def test_a_peer_is_the_same_model(module, monkeypatch):
+    for needed in {"torch_vae": ["torch"], "jax_vae": ["jax", "optax"]}.get(module, []):
+        pytest.importorskip(needed)
+    np.testing.assert_allclose(bound_of(module), bound_of_ours(monkeypatch), rtol=1e-5)
