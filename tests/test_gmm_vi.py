@@ -550,7 +550,7 @@ def unbroken(tmp_path_factory):
 def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(unbroken, few_steps, tmp_path, monkeypatch, save):
     broken = tmp_path / "broken"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        tiny.save_always(patch, gmm_vi)
+        patch.setattr(gmm_vi, "SAVE_EVERY", 0.0)
         if save == "scores":
             patch.setattr(utils, "save_figure", tiny.interrupt)
         else:
@@ -558,7 +558,7 @@ def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(unbroken, 
         run(*SHORT, out=broken)
     tiny.check_unfinished(broken)
     zs.set_seed(99)
-    tiny.save_always(monkeypatch, gmm_vi)
+    monkeypatch.setattr(gmm_vi, "SAVE_EVERY", 0.0)
     saves = tiny.count_saves(monkeypatch)
     resumed = run("--resume", out=broken)
     curves = np.load(unbroken / "fit.npz")
