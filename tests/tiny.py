@@ -116,8 +116,11 @@ def check_equal_runs(got, expected):
                 assert set(ours) == set(theirs)
                 for key in ours:
                     np.testing.assert_array_equal(ours[key], theirs[key], err_msg=f"{name}: {key}")
-        elif name.startswith("weights"):
-            assert (got / name).read_bytes() == (expected / name).read_bytes(), name
+        elif name == "weights.index":
+            ours, theirs = (tf.train.load_checkpoint(str(folder / "weights")) for folder in (got, expected))
+            for key, shape in theirs.get_variable_to_shape_map().items():
+                if shape:  # a scalar string has the names of layers, which count the models of the process
+                    np.testing.assert_array_equal(ours.get_tensor(key), theirs.get_tensor(key), err_msg=key)
 
 
 def check_unfinished(folder):
