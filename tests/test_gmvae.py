@@ -499,31 +499,6 @@ def unbroken(small_data, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("save", [1, 3, 5, "scores"])
-def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(
-    unbroken, small_data, few_steps, tmp_path, monkeypatch, save
-):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(gmvae, "SAVE_EVERY", 0.0)
-        if save == "scores":
-            patch.setattr(utils, "save_figure", tiny.interrupt)
-        else:
-            tiny.count_saves(patch, interrupt_at=save)
-        run("--data", small_data, *SHORT, out=tmp_path / "out")
-    tiny.check_unfinished(tmp_path / "out")
-    zs.set_seed(99)
-    np.random.seed(99)
-    monkeypatch.setattr(gmvae, "SAVE_EVERY", 0.0)
-    saves = tiny.count_saves(monkeypatch)
-    run("--resume", out=tmp_path / "out")
-    with np.load(unbroken / "curves.npz") as curves:
-        assert len(curves["starts"]) >= 3  # the second interruption is in step 1, the third after it
-        epochs = len(curves["starts"]) + len(curves["bounds"])
-    assert len(saves) == (0 if save == "scores" else epochs - save + 1)
-    tiny.check_equal_runs(tmp_path / "out", unbroken)
-    tiny.check_finished(tmp_path / "out")
-
-
 def test_labels_enter_nothing_but_the_scores(unbroken, few_steps, tmp_path):
     data = tiny.write_images(tmp_path / "data", 80, 20, shuffle_labels=True)
     metrics = run("--data", data, *SHORT, out=tmp_path / "out")

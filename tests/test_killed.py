@@ -46,6 +46,8 @@ def begin():
     """Begins a life, in a process that is forked from one which has TensorFlow loaded and not yet used it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(tiny.PROJECT), str(Path(__file__).parent)]))
+        for library in ("OPENBLAS", "OMP"):  # a process of one thread forks cleanly
+            patch.setenv(f"{library}_NUM_THREADS", "1")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["test_killed"])
 
@@ -88,10 +90,11 @@ def test_killed_runs_end_as_an_unbroken_one(begin, tmp_path, script):
     while True:
         folder = utils.RunFolder(str(tmp_path / f"run-{runs}"), script)
         process = begin([*(["--resume"] if folder.is_unfinished else argv), "--out", folder.path])
-        process.join(moments[-1] if moments else None)
+        process.join(moments[-1] if moments else 300)
         if process.exitcode is None:
             process.kill()
             process.join()
+            assert moments, "a run hangs"
             phases[phase(folder)] += 1
             moments.pop()
         else:

@@ -154,21 +154,6 @@ def interrupt(*args, **kwargs):
     raise KeyboardInterrupt
 
 
-def count_saves(monkeypatch, interrupt_at=None):
-    """Counts the checkpoints that are saved; Ctrl-C just before that of a number, so that work since the one before it
-    is lost."""
-    saves, save = [], utils.Checkpoints.save
-
-    def counted(checkpoints, where):
-        if len(saves) + 1 == interrupt_at:
-            raise KeyboardInterrupt
-        saves.append(where)
-        save(checkpoints, where)
-
-    monkeypatch.setattr(utils.Checkpoints, "save", counted)
-    return saves
-
-
 def is_picture(folder, name):
     """Whether a figure lies in a folder as PDF and as PNG."""
     begins = {"pdf": b"%PDF-", "png": b"\x89PNG"}
