@@ -677,7 +677,7 @@ def _read_idx(folder: str, name: str, n_axes: int) -> np.ndarray:
                 raise InputError(f"--data {path}: images are {shape[1]} x {shape[2]} pixels; wanted 28 x 28")
             wanted = math.prod(shape)
             # In parts, as one call would make room for all that a corrupt header wants.
-            while len(content) <= wanted and (part := file.read(min(wanted + 1 - len(content), 2**20))):
+            while part := file.read(min(wanted + 1 - len(content), 2**20)):
                 content += part
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"--data {path}: is corrupt or truncated ({error}); get the file again") from None

@@ -112,13 +112,18 @@ def test_a_damaged_checkpoint_is_left_out_and_the_one_before_it_used(folder, tmp
     assert saved(folder) == ["00000006", "00000007"]
 
 
-@pytest.mark.parametrize("what", ["other variables", "nothing"])
-def test_a_foreign_checkpoint_is_left_out(folder, capsys, what):
+@pytest.mark.parametrize(
+    "variables",
+    [{"value": 3, "done": (), "seconds": (), "more": ()}, {"value": 3}, {"value": 4, "done": (), "seconds": ()}, {}],
+    ids=["more", "fewer", "another-shape", "none"],
+)
+def test_a_foreign_checkpoint_is_left_out(folder, capsys, variables):
     loop(folder, 3)
     newest = folder.unfinished / "checkpoints" / "00000009"
     newest.mkdir()
-    if what == "other variables":
-        tf.train.Checkpoint(value=tf.Variable(tf.ones([4])), other=tf.Variable(1)).write(str(newest / "state"))
+    types = {"value": tf.float32, "seconds": tf.float64}
+    tracked = {name: tf.Variable(tf.ones(shape, types.get(name, tf.int32))) for name, shape in variables.items()}
+    tf.train.Checkpoint(**tracked).write(str(newest / "state"))
     rounds = []
     loop(folder, 5, lambda i, value: rounds.append(i))
     assert rounds == [3, 4]

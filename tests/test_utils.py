@@ -265,6 +265,16 @@ def test_a_new_run_starts_anew_and_spares_the_finished_one(folder, capsys):
     assert (folder.path / "metrics.json").read_text() == "old"
 
 
+def test_a_new_run_completes_the_one_that_a_kill_kept_from_its_place(folder, capsys):
+    folder.finished.mkdir()
+    (folder.finished / "metrics.json").write_text("new")
+    folder.start(Settings(n=6))
+    assert capsys.readouterr().err == ""
+    assert (folder.path / "metrics.json").read_text() == "new"
+    assert not folder.finished.exists()
+    assert folder.resume(Settings, {}, ()).n == 6
+
+
 def test_a_foreign_folder_is_left_alone_whatever_its_name(tmp_path):
     """`--out .` in a folder of somebody's texts must not cost them."""
     foreign = tmp_path / "unfinished" / "novel.txt"
