@@ -529,7 +529,7 @@ def held_signals() -> Iterator[list[int]]:
                 os._exit(128 + number[0])
             elif number[0] in stopping:
                 received.append(number[0])
-                print("\nstopping after this step; a second time stops at once", file=sys.stderr)
+                print("\nstopping as soon as the state is saved; a second time stops at once", file=sys.stderr)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()

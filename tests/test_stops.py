@@ -353,19 +353,12 @@ def test_an_interrupt_before_the_run_began_promises_nothing(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_that_is_told_goes_on(tmp_path):
+def test_the_command_that_is_told_goes_on(plain_handlers, tmp_path):
     """In processes of their own, compiled, as for a user; the second takes the command of the first."""
     out = tmp_path / "out"
     words = [sys.executable, str(tiny.PROJECT / "gmm_vi.py"), "--steps", "5000000", "--out", str(out)]
     for _ in range(2):
-        process = subprocess.Popen(
-            words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        with process:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert "steps=5000000" in process.stdout.readline()
             time.sleep(2.0)  # training, or still compiling
             process.send_signal(signal.SIGINT)
