@@ -45,13 +45,14 @@ from sklearn.mixture import GaussianMixture
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
-from utils import InputError, RunFolder, setting
+from utils import Checkpoints, InputError, RunFolder, setting
 
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
 
 EM_COLOUR = utils.COLOURS[1]
 PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
+SAVE_EVERY = 10.0  # seconds
 
 # Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z.
 
@@ -78,6 +79,7 @@ class Settings:
     variance_floor: float = setting(1e-6)  # in variances of a column
     measurements: int = setting(100)
     points_shown: int = setting(2000)  # of the curves and of the picture
+    data_sha256: str = setting("")  # found when the run begins
 
 
 class Parameters(NamedTuple):
@@ -304,16 +306,14 @@ def fit(
         seconds of training and, apart from it, of compilation.
 
     Raises:
-        InputError: the bound of every restart became NaN or infinite.
+        InputError: every restart, its bound or its state, became NaN or infinite; or no checkpoint is good.
     """
     training = Training(points.astype(np.float32), settings)
     shown = tf.constant(shown.astype(np.float32))
-    # Measured at the ends of stretches that grow with the steps, as the curves change fast at first.
-    ends = np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()
-    curve = tf.Variable(tf.zeros([2, len(ends) + 1, settings.restarts]), trainable=False)
+    # Measured at steps that lie ever farther apart, as the curves change fast at first.
+    ends = [0, *np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()]
+    curve = tf.Variable(tf.zeros([settings.restarts, 2, len(ends)]), trainable=False)
     done = tf.Variable(0, trainable=False)
-    seconds = tf.Variable(0.0, trainable=False)
-    compile_seconds = tf.Variable(0.0, trainable=False)
     checkpoint = tf.train.Checkpoint(
         mixture=training.mixture,
         posterior=training.posterior,
@@ -322,37 +322,41 @@ def fit(
         random=zs.get_generator(),
         curve=curve,
         done=done,
-        seconds=seconds,
-        compile_seconds=compile_seconds,
+        seconds=tf.Variable(0.0, trainable=False, dtype=tf.float64),
+        compile_seconds=tf.Variable(0.0, trainable=False, dtype=tf.float64),
     )
-    manager = tf.train.CheckpointManager(checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+    remedy = "look for far outliers in the points"
+    checkpoints = Checkpoints(folder, checkpoint, SAVE_EVERY, remedy, fits=settings.restarts)
+    checkpoints.restore()
     started = time.perf_counter()
     training.train(0)  # compiles it
     start = training.measure(shown)
+    checkpoint.compile_seconds.assign_add(time.perf_counter() - started)
     if done == 0:
-        curve[:, 0].assign(start)
-    compile_seconds.assign_add(time.perf_counter() - started)
-    started = saved = time.perf_counter()
-    with tqdm(total=settings.steps, initial=([0, *ends])[int(done)], unit="step", disable=None) as bar:
-        for i in range(int(done), len(ends)):
-            steps = ends[i] - ends[i - 1] if i else ends[0]
+        curve[:, :, 0].assign(tf.stack(start, axis=1))
+    with (
+        tqdm(total=settings.steps, initial=int(done), unit="step", disable=None) as bar,
+        checkpoints.training(),
+    ):
+        most = 1  # steps of one call, which grow to take about a second, as nothing can stop or save in between
+        while done < settings.steps:
+            i = int(np.searchsorted(ends, int(done), "right"))  # of the measurement ahead
+            steps, started = min(most, ends[i] - int(done)), time.perf_counter()
             training.train(steps)
             log_likelihoods, bounds = training.measure(shown)
+            if steps == most and time.perf_counter() - started < 0.5:
+                most *= 2
+            done.assign_add(steps)
             if not np.isfinite(bounds).any():
-                raise InputError(f"the bound is not finite after {ends[i]} steps; look for far outliers in the points")
-            curve[:, i + 1].assign([log_likelihoods, bounds])
-            done.assign(i + 1)
+                raise checkpoints.not_finite(f"the bound of every restart at step {int(done)}")
+            curve[:, :, i].assign(tf.stack([log_likelihoods, bounds], axis=1))
             bar.update(steps)
             bar.set_postfix_str(f"bound {np.nanmax(bounds):.4f} nats per standardised point")
-            now = time.perf_counter()
-            if now - saved > 10 or i + 1 == len(ends):
-                seconds.assign_add(now - started)
-                started = saved = now
-                manager.save()
-    curves = {"steps": np.array([0, *ends]), "log_likelihood": curve[0].numpy(), "bound": curve[1].numpy()}
-    return training, curves, {"seconds": float(seconds), "compile_seconds": float(compile_seconds)}
+            checkpoints.update(f"step {int(done)}", last=int(done) == settings.steps)
+    log_likelihoods, bounds = curve.numpy().transpose(1, 2, 0)
+    curves = {"steps": np.array(ends), "log_likelihood": log_likelihoods, "bound": bounds}
+    times = {name: float(getattr(checkpoint, name)) for name in ("seconds", "compile_seconds")}
+    return training, curves, times
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -709,19 +713,19 @@ def read_data(settings: Settings, given: dict[str, Any]) -> tuple[np.ndarray, np
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    settings, given, folder, resume = utils.open_run(Settings, "gmm_vi", __doc__, PICTURED, argv)
-    if resume and not folder.is_unfinished:
-        draw_figures(folder.path, folder.path)
-        print(table(json.loads((folder.path / "metrics.json").read_text())))
-        return
-    zs.set_seed(settings.seed)
-    points, classes, truth = read_data(settings, given)
-    settings = dataclasses.replace(settings, n=len(points))
-    if not resume:
-        folder.start(settings)
-    print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()))
-    run(settings, folder, points, classes, truth)
-    print(f"figures and metrics.json in {folder.path}")
+    with utils.open_run(Settings, "gmm_vi", __doc__, PICTURED, argv) as (settings, given, folder, resume):
+        if resume and not folder.is_unfinished:
+            draw_figures(folder.path, folder.path)
+            print(table(json.loads((folder.path / "metrics.json").read_text())))
+            return
+        zs.set_seed(settings.seed)
+        points, classes, truth = read_data(settings, given)
+        settings = utils.with_checksum(dataclasses.replace(settings, n=len(points)), resume, points)
+        if not resume:
+            folder.start(settings)
+        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        run(settings, folder, points, classes, truth)
+        print(f"figures and metrics.json in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from sklearn.manifold import TSNE
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
-from utils import Images, InputError, RunFolder, setting
+from utils import Checkpoints, Images, InputError, RunFolder, setting
 
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
@@ -56,6 +56,7 @@ import zhusuan as zs  # isort: skip
 PIXELS = 784
 PICTURED = ("metrics.json", "curves.npz", "pictures.npz")  # what the figures are drawn from
 BINARISATION_SEED = 2017  # of the images that are scored; --seed does not change it
+SAVE_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Settings:
     shift: float = setting(2.5)  # pixels
     importance_samples: int = setting(500)
     train_importance_samples: int = setting(10)
+    data_sha256: str = setting("")  # found when the run begins
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -364,19 +366,21 @@ class Training:
         """Trains to the end, from the folder's checkpoint where it has one.
 
         Raises:
-            InputError: the bound became NaN or infinite.
+            InputError: the bound or the state became NaN or infinite, or no checkpoint is good.
         """
         settings = self.settings
-        manager = tf.train.CheckpointManager(self.checkpoint, str(folder.unfinished / "checkpoint"), max_to_keep=2)
-        if manager.latest_checkpoint:
-            self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        remedy = "start anew with a larger --batch-size"
+        checkpoints = Checkpoints(folder, self.checkpoint, SAVE_EVERY, remedy)
+        checkpoints.restore()
         started = time.perf_counter()
         self.compile()
         self.compile_seconds.assign_add(time.perf_counter() - started)
         r = None
         n_epochs = self.classifier_epochs + self.model_epochs
-        started = saved = time.perf_counter()
-        with tqdm(total=n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar:
+        with (
+            tqdm(total=n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar,
+            checkpoints.training(),
+        ):
             for epoch in range(int(self.done), n_epochs):
                 i = epoch - self.classifier_epochs
                 if i < 0:
@@ -392,18 +396,14 @@ class Training:
                     data = self.epoch_data(epoch, r)
                     bound, shares = self.epoch(*data, tf.constant(pull), tf.constant(len(data[0])))
                     if not np.isfinite(bound):
-                        raise InputError(f"the bound is {float(bound)} in epoch {epoch}; try a larger --batch-size")
+                        raise checkpoints.not_finite(f"the bound in epoch {epoch + 1}")
                     self.bounds[i].assign(bound)
                     self.shares[i].assign(shares)
                     shown = f"step {2 if pull else 3}, bound {bound:.2f} nats per image"
                 self.done.assign(epoch + 1)
                 bar.update()
                 bar.set_postfix_str(shown)
-                now = time.perf_counter()
-                if now - saved > 30 or epoch + 1 == n_epochs:
-                    self.seconds.assign_add(now - started)
-                    started = saved = now
-                    manager.save()
+                checkpoints.update(f"the end of epoch {epoch + 1}", last=epoch + 1 == n_epochs)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
             pull_epochs=training.pull_epochs,
         )
         np.savez_compressed(staging / "pictures.npz", **pictures(model, images, test_clusters, settings))
-        tf.train.Checkpoint(model=model).write(str(staging / "weights"))
+        utils.write_checkpoint(tf.train.Checkpoint(model=model), staging / "weights")
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     return metrics
@@ -781,21 +781,24 @@ def table(metrics: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    settings, _, folder, resume = utils.open_run(Settings, "gmvae", __doc__, PICTURED, argv)
-    if resume and not folder.is_unfinished:
-        draw_figures(folder.path, folder.path)
-        print(table(json.loads((folder.path / "metrics.json").read_text())))
-        return
-    images = utils.read_images(settings.data)
-    if settings.batch_size > len(images.train):
-        raise InputError(f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images")
-    tf.keras.utils.set_random_seed(settings.seed)
-    zs.set_seed(settings.seed)
-    if not resume:
-        folder.start(settings)
-    print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
-    print(table(run(settings, folder, images)))
-    print(f"figures and metrics.json in {folder.path}")
+    with utils.open_run(Settings, "gmvae", __doc__, PICTURED, argv) as (settings, _, folder, resume):
+        if resume and not folder.is_unfinished:
+            draw_figures(folder.path, folder.path)
+            print(table(json.loads((folder.path / "metrics.json").read_text())))
+            return
+        images = utils.read_images(settings.data)
+        if settings.batch_size > len(images.train):
+            raise InputError(
+                f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"
+            )
+        settings = utils.with_checksum(settings, resume, *images)
+        tf.keras.utils.set_random_seed(settings.seed)
+        zs.set_seed(settings.seed)
+        if not resume:
+            folder.start(settings)
+        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        print(table(run(settings, folder, images)))
+        print(f"figures and metrics.json in {folder.path}")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,27 @@ Import it before TensorFlow: it loads TensorFlow without the start-up messages t
 import argparse
 import csv
 import dataclasses
+import fcntl
 import gzip
+import hashlib
 import json
+import math
 import os
 import platform
+import re
+import reprlib
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 import matplotlib
 import numpy as np
@@ -56,7 +65,10 @@ with _silent_stderr():
 
 
 class InputError(Exception):
-    """Bad input from the user: one line that names the value and the remedy."""
+    """Bad input from the user: one line that names the value and the remedy, whatever characters the value has."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 def setting(default: Any, help: str = "", at_least: float | None = None, at_most: float | None = None) -> Any:
@@ -84,12 +96,11 @@ def check_settings(settings: Any) -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with the scripts' form of an error: a last line that begins with `error:`, exit code 2."""
+    """argparse whose errors are `InputError`s."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        print(f"error: {message}; see --help", file=sys.stderr)
-        sys.exit(2)
+        raise InputError(f"{message}; see --help")
 
 
 def parse_settings(settings_type: type, description: str, argv: list[str] | None) -> tuple[dict[str, Any], bool]:
@@ -129,7 +140,7 @@ def parse_settings(settings_type: type, description: str, argv: list[str] | None
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Runs a script's `main`; bad input ends in one line on standard error and exit code 2."""
+    """Runs a script's `main`; bad input ends in one line on standard error and exit code 2, a signal in its code."""
     try:
         main()
     except InputError as error:
@@ -138,9 +149,8 @@ def run_main(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command with --resume goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
 @contextmanager
@@ -176,7 +186,8 @@ def versions() -> dict[str, str]:
 class RunFolder:
     """A run's folder: a finished run's files lie in it, an unfinished run's state in a hidden folder inside.
 
-    A finished run's files stay until a new run in the same folder has all of its own; foreign files stay for good.
+    A finished run's files stay until a new run in the same folder has all of its own; these wait in a second hidden
+    folder while they are moved into place. Foreign files stay for good.
 
     Args:
         path: the folder, made by `start`.
@@ -187,6 +198,8 @@ class RunFolder:
         self.path = Path(path)
         self.script = script
         self.unfinished = self.path / f".{script}-unfinished"
+        self.finished = self.path / f".{script}-finished"
+        self.descriptor: int | None = None  # of the folder, while this process has its lock
 
     def check_writable(self) -> None:
         """Tries the folder, or the nearest one above it that exists, and leaves nothing behind.
@@ -209,10 +222,39 @@ class RunFolder:
                 f"--out {self.path}: cannot write to {nearest} ({error.strerror}); choose another folder"
             ) from None
 
+    def lock(self) -> None:
+        """Keeps other runs out of the folder, where there is one, until `unlock` or the end of the process.
+
+        Raises:
+            InputError: another run is at work in it.
+        """
+        if self.descriptor is not None or not self.path.is_dir():
+            return
+        self.descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"--out {self.path}: another run is at work there; let it end, or choose another folder"
+            ) from None
+        except OSError:
+            pass  # some network file systems have no locks on folders
+
+    def unlock(self) -> None:
+        """Lets other runs in again."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
     def start(self, settings: Any) -> None:
         """Makes the folder and begins a new unfinished run in it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        self.complete()
+        if self.is_unfinished:
+            print(f"note: discarding the unfinished run in {self.path}", file=sys.stderr)
         shutil.rmtree(self.unfinished, ignore_errors=True)
-        self.unfinished.mkdir(parents=True)
+        self.unfinished.mkdir()
         stored = {"script": self.script, **dataclasses.asdict(settings)}
         write_json(self.unfinished / "settings.json", stored)
 
@@ -237,8 +279,9 @@ class RunFolder:
         Raises:
             InputError: there is no run, it is another script's, a given setting is not the run's, or a file is missing.
         """
-        path = (self.unfinished if self.is_unfinished else self.path) / "settings.json"
-        if not path.is_file():
+        places = [folder / "settings.json" for folder in (self.finished, self.unfinished, self.path)]
+        path = next((path for path in places if path.is_file()), None)
+        if path is None:
             raise InputError(f"--resume: {self.path} holds no run of {self.script}.py; start one without --resume")
         try:
             settings = settings_type(**{**self.stored_settings(path), "out": str(self.path)})
@@ -257,8 +300,13 @@ class RunFolder:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether an unfinished run lies in the folder."""
-        return (self.unfinished / "settings.json").is_file()
+        """Whether a run lies in the folder that `--resume` has work to do on."""
+        return (self.unfinished / "settings.json").is_file() or self.finished.is_dir()
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with the folder's run."""
+        return shlex.join([sys.executable, sys.argv[0], "--resume", "--out", str(self.path)])
 
     @contextmanager
     def finish(self) -> Iterator[Path]:
@@ -268,15 +316,24 @@ class RunFolder:
         staging.mkdir()
         shutil.copy(self.unfinished / "settings.json", staging)
         yield staging
-        for file in sorted(staging.iterdir()):
-            os.replace(file, self.path / file.name)
-        shutil.rmtree(self.unfinished)
+        os.replace(staging, self.finished)  # from here on the run is finished
+        self.complete()
+
+    def complete(self) -> None:
+        """Moves a finished run's files into place, also those that a kill kept from it."""
+        if self.finished.is_dir():
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            for file in sorted(self.finished.iterdir()):
+                os.replace(file, self.path / file.name)
+            self.finished.rmdir()
 
 
+@contextmanager
 def open_run(
     settings_type: type, script: str, description: str, pictured: tuple[str, ...], argv: list[str] | None
-) -> tuple[Any, dict[str, Any], RunFolder, bool]:
-    """Reads the command line and checks it; makes and changes nothing.
+) -> Iterator[tuple[Any, dict[str, Any], RunFolder, bool]]:
+    """Reads the command line and checks it, for the block that does the run; makes and changes nothing, but for the
+    moves of a finished run that a kill left undone. No other run enters the folder before the block ends.
 
     Args:
         settings_type: dataclass of settings, with an `out`.
@@ -289,14 +346,45 @@ def open_run(
         the settings, those given explicitly, the run's folder, and whether to resume.
 
     Raises:
-        InputError: a setting is out of range, the folder cannot be written to, or holds nothing to resume.
+        InputError: a setting is out of range, the folder cannot be written to, or holds nothing to resume, or another
+            run; or a file cannot be written in the block.
     """
     given, resume = parse_settings(settings_type, description, argv)
     folder = RunFolder(given.get("out", settings_type.out), script)
     folder.check_writable()
-    settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**given)
-    check_settings(settings)
-    return settings, given, folder, resume
+    try:
+        folder.lock()
+        settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**given)
+        check_settings(settings)
+        if resume:
+            folder.complete()
+        yield settings, given, folder, resume
+    except BrokenPipeError:  # no file
+        raise
+    except OSError as error:
+        remedy = f"mend that and go on with: {folder.resume_command}" if folder.is_unfinished else "mend that"
+        raise InputError(f"--out {folder.path}: {error.strerror or error}; {remedy}") from None
+    except KeyboardInterrupt:
+        if folder.is_unfinished:
+            print(f"\nstopped; go on with: {folder.resume_command}", file=sys.stderr)
+        raise
+    finally:
+        folder.unlock()
+
+
+def with_checksum(settings: Any, resume: bool, *data: np.ndarray) -> Any:
+    """The settings of a run with the SHA-256 of its data in `data_sha256`.
+
+    Raises:
+        InputError: the run is resumed and began with other data.
+    """
+    checksum = hashlib.sha256(b"".join(hashlib.sha256(array).digest() for array in data)).hexdigest()
+    if resume and checksum != settings.data_sha256:
+        raise InputError(
+            f"--resume: {settings.data or 'the drawn points'} changed since the run in {settings.out} began; "
+            "put the old data back, or start anew without --resume"
+        )
+    return dataclasses.replace(settings, data_sha256=checksum)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -306,9 +394,166 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+def write_checkpoint(checkpoint: tf.train.Checkpoint, prefix: Path) -> None:
+    """Writes a checkpoint.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
+    try:
+        checkpoint.write(str(prefix))
+    except tf.errors.OpError as error:
+        raise OSError(re.sub(r"\{\{.*?\}\} | \[Op:.*", "", error.message)) from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training that can be stopped
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Checkpoints:
+    """The state of a training loop in the run's folder: the last two saved, each a folder with a number for its name.
+
+    Args:
+        folder: the run's folder.
+        checkpoint: tracks the whole state, with a float variable `seconds`, the time of training.
+        every: seconds between two saves.
+        remedy: what to try where the state is not finite.
+        fits: number of independent fits along the first axis of every float variable but scalars. The state is finite
+            while one fit is.
+    """
+
+    def __init__(
+        self, folder: RunFolder, checkpoint: tf.train.Checkpoint, every: float, remedy: str, fits: int = 1
+    ) -> None:
+        self.folder = folder.unfinished / "checkpoints"
+        self.checkpoint = checkpoint
+        self.every = every
+        self.remedy = remedy
+        self.fits = fits
+        self.newest: Path | None = None  # that is good
+
+    def restore(self) -> bool:
+        """Restores the newest good checkpoint, and tells whether there is one.
+
+        Raises:
+            InputError: there are checkpoints, none of them good.
+        """
+        found = self.saved()
+        for path in reversed(found):
+            try:
+                # A foreign one would be told at length but for `expect_partial`.
+                self.checkpoint.read(str(path / "state")).expect_partial().assert_consumed()
+            except Exception:  # of many types: damaged bytes give IndexError, too
+                print(f"warning: {path} is damaged and left out", file=sys.stderr)
+            else:
+                self.newest = path
+                return True
+        if found:
+            raise InputError(f"--resume: every checkpoint in {self.folder} is damaged; start anew without --resume")
+        return False
+
+    def saved(self) -> list[Path]:
+        """The checkpoints, good or not, from old to new."""
+        return sorted(self.folder.glob("[0-9]" * 8))
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Around the loop: starts its clock and holds signals back for `update`."""
+        with held_signals() as self.signals:
+            self.started = time.perf_counter()
+            yield
+
+    def update(self, where: str, last: bool) -> None:
+        """After each round of the loop: saves where it is time to, after the last one and at a signal.
+
+        Raises:
+            InputError: the state is not finite.
+            OSError: it cannot be written.
+            KeyboardInterrupt: a signal came, and the state is saved.
+        """
+        now = time.perf_counter()
+        if now - self.started >= self.every or last or self.signals:
+            self.checkpoint.seconds.assign_add(now - self.started)
+            self.started = now
+            self.save(where)
+            if self.signals:
+                raise KeyboardInterrupt(self.signals[0])
+
+    def not_finite(self, what: str) -> InputError:
+        """The error that stops the run where numbers are NaN or infinite."""
+        kept = f"the last good checkpoint is kept in {self.newest}" if self.newest else "no checkpoint was saved before"
+        return InputError(f"{what} is not finite; {self.remedy}; {kept}")
+
+    def save(self, where: str) -> None:
+        """Saves the state whole and finite, or not at all."""
+        temporary = self.folder / "part"
+        shutil.rmtree(temporary, ignore_errors=True)
+        write_checkpoint(self.checkpoint, temporary / "state")
+        # What was written is read again: that tells its numbers and that it can be.
+        reader = tf.train.load_checkpoint(str(temporary / "state"))
+        finite = np.ones(self.fits, bool)
+        for name in reader.get_variable_to_dtype_map():
+            values = np.asarray(reader.get_tensor(name))
+            if values.dtype.kind == "f":
+                finite &= np.isfinite(values).reshape(self.fits if values.ndim else 1, -1).all(axis=1)
+        if not finite.any():
+            raise self.not_finite(f"the state at {where}")
+        number = 1 + max((int(path.name) for path in self.saved()), default=0)
+        path = self.folder / f"{number:08}"
+        os.replace(temporary, path)
+        for other in self.folder.iterdir():
+            if other not in (path, self.newest):
+                shutil.rmtree(other)
+        self.newest = path
+
+
+@contextmanager
+def held_signals() -> Iterator[list[int]]:
+    """Inside the block SIGINT and SIGTERM are only put in the list, for a loop to stop where its state is whole; at the
+    end of the block they raise KeyboardInterrupt. A second one ends the process at once.
+
+    A thread of its own sees them, as Python's handlers wait for the end of a compiled call.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # has no say in signals
+        yield received
+        return
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def listen() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in stopping and received:
+                os._exit(128 + number[0])
+            elif number[0] in stopping:
+                received.append(number[0])
+                print("\nstopping as soon as the state is saved; a second time stops at once", file=sys.stderr)
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    wakeup = signal.set_wakeup_fd(writer)
+    handlers = [signal.signal(number, lambda *_: None) for number in stopping]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(stopping, handlers, strict=True):
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writer)
+        listener.join()
+        os.close(reader)
+    if received:
+        raise KeyboardInterrupt(received[0])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Data
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+LONGEST_LINE = 10_000  # of a CSV file, in characters
 
 
 def read_points(path: str) -> np.ndarray:
@@ -322,30 +567,21 @@ def read_points(path: str) -> np.ndarray:
             column is constant or out of range.
     """
     where = f"--data {path}"
+    points = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = enumerate(csv.reader(file), 1)
-            rows = [(number, row) for number, row in lines if len(row) > 1 or "".join(row).strip()]  # no blank lines
+            reader = csv.reader(_lines(file))
+            rows = (row for row in reader if len(row) > 1 or "".join(row).strip())  # no blank lines
+            for i, row in enumerate(rows):
+                if i > 0 or any(map(_is_number, row)):  # no header
+                    points.append(_point(row, f"{where}: line {reader.line_num}"))
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); give a CSV file of two columns") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{where}: is no text in CSV form ({error}); give a CSV file of two columns") from None
-    if rows and not any(_is_number(field) for field in rows[0][1]):
-        rows = rows[1:]
-    if not rows:
+    if not points:
         raise InputError(f"{where}: holds no points; give a CSV file of two numeric columns")
-    for number, row in rows:
-        if len(row) != 2:
-            raise InputError(f"{where}: line {number} has {len(row)} columns; wanted two, separated by a comma")
-    try:
-        points = np.array([row for _, row in rows], dtype=np.float64)
-    except ValueError:
-        number, field = next((n, field) for n, row in rows for field in row if not _is_number(field))
-        raise InputError(f"{where}: line {number} has {field.strip()!r}; wanted a number") from None
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.all():
-        number, row = rows[int(np.argmin(finite))]
-        raise InputError(f"{where}: line {number} has {','.join(row)}; wanted finite numbers, drop or repair the line")
+    points = np.array(points)
     for column in range(2):
         values = points[:, column]
         largest = np.abs(values).max()
@@ -357,6 +593,27 @@ def read_points(path: str) -> np.ndarray:
                 f"{where}: column {column + 1} is constant at {values[0]:g} but for rounding; wanted two varying ones"
             )
     return points
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file, none of them so long that it fills the memory."""
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise csv.Error(f"a line of more than {LONGEST_LINE} characters")
+        yield line
+
+
+def _point(row: list[str], where: str) -> list[float]:
+    """The two numbers of a line."""
+    if len(row) != 2:
+        raise InputError(f"{where} has {len(row)} columns; wanted two, separated by a comma")
+    for field in row:
+        if not _is_number(field) or "_" in field:  # Python alone reads 1_000 as a number
+            raise InputError(f"{where} has {reprlib.repr(field.strip())}; wanted a number")
+    point = [float(field) for field in row]
+    if not all(map(math.isfinite, point)):
+        raise InputError(f"{where} has {reprlib.repr(','.join(row))}; wanted finite numbers, drop or repair the line")
+    return point
 
 
 def _is_number(text: str) -> bool:
@@ -391,8 +648,6 @@ def read_images(folder: str) -> Images:
     labels = [_read_idx(folder, f"{part}-labels-idx1-ubyte", 1) for part in ("train", "t10k")]
     for name, images, label in zip(("train", "t10k"), (train, test), labels, strict=True):
         where = f"--data {folder}: {name}"
-        if images.shape[1:] != (28, 28):
-            raise InputError(f"{where} images are {images.shape[1]} x {images.shape[2]} pixels; wanted 28 x 28")
         if len(images) == 0:
             raise InputError(f"{where} has no images; wanted at least one")
         if len(images) != len(label):
@@ -403,29 +658,36 @@ def read_images(folder: str) -> Images:
 
 
 def _read_idx(folder: str, name: str, n_axes: int) -> np.ndarray:
-    """One IDX file of unsigned bytes: magic number 0x08 and the number of axes, the sizes, the bytes."""
+    """One IDX file of unsigned bytes: magic number 0x08 and the number of axes, the sizes, the bytes. Reads no more
+    than the sizes want and one byte, whatever a gzip file unfolds to."""
     path = next((p for p in (Path(folder, name + ".gz"), Path(folder, name)) if os.path.isfile(p)), None)
     if path is None:
         raise InputError(f"--data {folder}: {name}[.gz] is missing; wanted a folder with the four files of MNIST")
+    content = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read()
+            header = file.read(4 + 4 * n_axes)
+            if len(header) < 4 + 4 * n_axes or header[:4] != bytes([0, 0, 8, n_axes]):
+                raise InputError(
+                    f"--data {path}: begins with {header[:4].hex() or 'nothing'}; wanted 0000080{n_axes}, the magic "
+                    f"number of an IDX file of bytes with {n_axes} axes"
+                )
+            shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4))
+            if shape[1:] not in ((), (28, 28)):
+                raise InputError(f"--data {path}: images are {shape[1]} x {shape[2]} pixels; wanted 28 x 28")
+            wanted = math.prod(shape)
+            # In parts, as one call would make room for all that a corrupt header wants.
+            while part := file.read(min(wanted + 1 - len(content), 2**20)):
+                content += part
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"--data {path}: is corrupt or truncated ({error}); get the file again") from None
-    header = 4 + 4 * n_axes
-    if len(content) < header or content[:4] != bytes([0, 0, 8, n_axes]):
+    if len(content) != wanted:
+        found = "more" if len(content) > wanted else len(content)
         raise InputError(
-            f"--data {path}: begins with {content[:4].hex() or 'nothing'}; wanted 0000080{n_axes}, the magic number of "
-            f"an IDX file of bytes with {n_axes} axes"
+            f"--data {path}: its sizes {shape} want {wanted} bytes after the header, it holds {found}; get the file "
+            "again"
         )
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
-    wanted = int(np.prod(shape, dtype=object))
-    if len(content) - header != wanted:
-        raise InputError(
-            f"--data {path}: holds {len(content) - header} bytes after its header; its sizes {shape} want {wanted}, "
-            "get the file again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,13 @@
 import gzip
 import hashlib
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 import tiny
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import utils
 
@@ -70,9 +73,9 @@ def test_points_in_any_units_and_at_any_offset_are_read_to_the_last_digit(csv, s
         ("x,y\n1,2\n3, abc\n", "line 3 has 'abc'; wanted a number"),
         ("1,abc\n3,4\n5,6\n", "line 1 has 'abc'; wanted a number"),
         ("x,y\nunit,unit\n3,4\n5,6\n", "line 2 has 'unit'; wanted a number"),
-        ("1,2\n3,nan\n4,5\n", "line 2 has 3,nan; wanted finite numbers, drop or repair the line"),
-        ("x,y\n1,2\n-inf,4\n", "line 3 has -inf,4; wanted finite numbers"),
-        ("1,2\n3,1e999\n", "line 2 has 3,1e999; wanted finite numbers"),
+        ("1,2\n3,nan\n4,5\n", "line 2 has '3,nan'; wanted finite numbers, drop or repair the line"),
+        ("x,y\n1,2\n-inf,4\n", "line 3 has '-inf,4'; wanted finite numbers"),
+        ("1,2\n3,1e999\n", "line 2 has '3,1e999'; wanted finite numbers"),
         ("x\n1\n2\n", "has 1 column"),
         ("x,y,z\n1,2,3\n4,5,6\n", "has 3 columns; wanted two, separated by a comma"),
         ("1;2\n3;4\n", "has 1 column"),
@@ -109,6 +112,112 @@ def test_points_whose_squares_leave_the_range_of_floats_are_refused(csv, scale):
     path = csv("\n".join(f"{x!r},{y!r}" for x, y in points.tolist()))
     with pytest.raises(utils.InputError, match="column 1 has values near .*; give it in another unit"):
         utils.read_points(path)
+
+
+@pytest.mark.parametrize("value", ["1_000", "9" * 400, "a\nb\x1b[2J", "x" * 5000])
+def test_fields_that_are_no_numbers_are_shown_in_short(csv, value):
+    with pytest.raises(utils.InputError) as error:
+        utils.read_points(csv(f'x,y\n1,2\n"{value}",4\n5,6\n'))
+    assert re.search(r"line \d has '.*; wanted", str(error.value))
+    assert len(str(error.value)) < 250
+    assert str(error.value).isprintable()
+
+
+def test_a_first_line_of_numbers_with_underscores_is_no_header(csv):
+    with pytest.raises(utils.InputError, match="line 1 has '1_000'; wanted a number"):
+        utils.read_points(csv("1_000,2_000\n3,4\n5,6\n"))
+
+
+# Whatever the bytes
+
+
+@st.composite
+def spoilt(draw, valid):
+    """Any bytes, or valid ones with bits flipped, parts cut out and parts put in."""
+    content = draw(st.sampled_from(valid) | st.binary(max_size=100))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = draw(st.integers(start, min(start + 40, len(content))) | st.just(len(content)))
+        filling = draw(
+            st.binary(max_size=12) | st.sampled_from([b",", b'"', b"\n", b"_", b"nan", b"1e400", b"\xff" * 4])
+        )
+        flipped = bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in content[start : start + 2])
+        content = content[:start] + draw(st.sampled_from([filling, flipped])) + content[end:]
+    return content
+
+
+FUZZ = settings(
+    max_examples=400, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+CSVS = [b"0.5,-20\n1.5,30\n-2.25,1000\n", b'\xef\xbb\xbf"a ""b""",c\r\n1,2\r\n3,4\r\n', b"x;y\n1;2\n", b"1,2\n" * 20]
+IMAGES = tiny.structured_images(3, 0)
+
+
+def check_told(read):
+    """A reader gives a result or tells in one line what is wrong, and takes little memory."""
+    tracemalloc.start()
+    try:
+        return read()
+    except utils.InputError as error:
+        assert str(error).startswith("--data ")
+        assert str(error).isprintable()
+        assert len(str(error)) < 400
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**23
+
+
+@FUZZ
+@given(spoilt(CSVS))
+def test_any_bytes_are_points_or_are_refused(csv, content):
+    points = check_told(lambda: utils.read_points(csv(content)))
+    if points is not None:
+        assert points.dtype == np.float64
+        assert points.shape[1:] == (2,)
+        assert np.isfinite(points).all()
+        assert np.all(np.ptp(points, axis=0) > 0)
+
+
+@st.composite
+def spoilt_idx(draw):
+    """The name of an IDX file, gzipped or not, and its spoilt bytes."""
+    name = draw(st.sampled_from(tiny.MNIST_FILES))
+    valid = tiny.idx(IMAGES["labels" in name])
+    if draw(st.booleans()):
+        return f"{name}.gz", draw(spoilt([gzip.compress(valid, mtime=0)]) | spoilt([valid]).map(gzip.compress))
+    return name, draw(spoilt([valid]))
+
+
+@FUZZ
+@given(spoilt_idx())
+def test_any_bytes_are_images_or_are_refused(tmp_path, file):
+    name, content = file
+    data = tiny.write_images(tmp_path / "data", 3, 3)
+    for path in data.glob("*.gz"):
+        path.unlink()
+    (data / name.removesuffix(".gz")).unlink()
+    (data / name).write_bytes(content)
+    images = check_told(lambda: utils.read_images(str(data)))
+    if images is not None:
+        assert images.train.shape == (3, 784)
+        assert images.test_labels.shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "header", [tiny.idx(IMAGES[0])[:16], bytes([0, 0, 8, 3]) + b"\xff" * 4 + tiny.idx(IMAGES[0])[8:16]]
+)
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_file_takes_no_more_memory_than_it_has_bytes_or_its_sizes_say(data, header, compress):
+    bomb = header + bytes(2**20 if header[4] else 2**25)
+    tiny.write_file(data, "train-images-idx3-ubyte", bomb, compress)
+    del bomb
+    assert check_told(lambda: utils.read_images(str(data))) is None
+
+
+def test_a_line_without_end_takes_no_memory(csv):
+    path = csv("1," * 2**24)
+    assert check_told(lambda: utils.read_points(path)) is None
 
 
 # Images
@@ -182,7 +291,7 @@ def test_an_incomplete_folder_is_refused(data, name):
         (lambda content: bytes([0, 0, 0x0D]) + content[3:], "begins with 00000d0"),  # floats
         (lambda content: content[:-1], "want"),
         (lambda content: content[:-200] if len(content) > 300 else content[:-20], "get the file again"),
-        (lambda content: content + b"\0", "bytes after its header"),
+        (lambda content: content + b"\0", "it holds more"),
         (lambda content: content[:4] + b"\xff" * 4 + content[8:], "4294967295"),
     ],
     ids=["empty", "header-cut", "png", "floats", "one-byte-short", "truncated", "trailing-byte", "huge-size"],

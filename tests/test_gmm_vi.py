@@ -536,41 +536,6 @@ def test_loading_what_is_no_run_is_refused(tmp_path):
 # Resuming
 
 
-SHORT = ["--n", 40, "--k", 2, "--restarts", 2, "--steps", 8, "--seed", 4]
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    out = tmp_path_factory.mktemp("unbroken")
-    with tiny.eager():
-        run(*SHORT, out=out)
-    return out
-
-
-@pytest.mark.parametrize("save", [1, 3, "scores"])
-def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(unbroken, few_steps, tmp_path, monkeypatch, save):
-    broken = tmp_path / "broken"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        tiny.save_always(patch, gmm_vi)
-        if save == "scores":
-            patch.setattr(utils, "save_figure", tiny.interrupt)
-        else:
-            tiny.count_saves(patch, interrupt_at=save)
-        run(*SHORT, out=broken)
-    tiny.check_unfinished(broken)
-    zs.set_seed(99)
-    tiny.save_always(monkeypatch, gmm_vi)
-    saves = tiny.count_saves(monkeypatch)
-    resumed = run("--resume", out=broken)
-    curves = np.load(unbroken / "fit.npz")
-    assert len(saves) == {1: len(curves["steps"]) - 1, 3: len(curves["steps"]) - 3, "scores": 0}[save]
-    assert tiny.strip_times(resumed) == tiny.strip_times(tiny.read_metrics(unbroken))
-    for name, values in np.load(broken / "fit.npz").items():
-        np.testing.assert_array_equal(values, curves[name], err_msg=name)
-    assert {p.name for p in broken.iterdir()} >= {"metrics.json", "settings.json"}
-    tiny.check_finished(broken)
-
-
 def test_resuming_a_finished_run_trains_nothing_and_draws_the_figures_again(finished, tmp_path, monkeypatch, capsys):
     out = tmp_path / "moved"  # a run's folder can be moved
     shutil.copytree(finished, out)

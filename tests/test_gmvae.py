@@ -374,16 +374,6 @@ def data(tmp_path_factory):
     return tiny.write_images(tmp_path_factory.mktemp("data"))
 
 
-class NoMap:
-    """Stands in for t-SNE, which takes longer than all the rest of a tiny run."""
-
-    def __init__(self, **kwargs):
-        pass
-
-    def fit_transform(self, codes):
-        return np.random.default_rng(0).uniform(size=(len(codes), 2))
-
-
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     """The folder of a finished run, made where a foreign file lay."""
@@ -393,7 +383,7 @@ def finished(data, tmp_path_factory):
     zs.set_seed(12345)  # what came before must not matter
     np.random.seed(12345)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gmvae, "TSNE", NoMap)
+        patch.setattr(gmvae, "TSNE", tiny.NoMap)
         run("--data", data, *ARGUMENTS, out=out)
     return out
 
@@ -523,7 +513,7 @@ class LongStart(Settings):
 def quick(monkeypatch):
     monkeypatch.setattr(gmvae, "Settings", LongStart)
     monkeypatch.setattr(utils, "save_figure", tiny.save_no_figure)
-    monkeypatch.setattr(gmvae, "TSNE", NoMap)
+    monkeypatch.setattr(gmvae, "TSNE", tiny.NoMap)
 
 
 @pytest.fixture
@@ -550,40 +540,6 @@ def unbroken(small_data, tmp_path_factory):
     return out
 
 
-def check_equal_runs(got, expected):
-    assert tiny.strip_times(tiny.read_metrics(got)) == tiny.strip_times(tiny.read_metrics(expected))
-    for file in ("clusters.npz", "curves.npz", "pictures.npz"):
-        with np.load(got / file) as ours, np.load(expected / file) as theirs:
-            assert set(ours) == set(theirs)
-            for name in ours:
-                np.testing.assert_array_equal(ours[name], theirs[name], err_msg=f"{file}: {name}")
-
-
-@pytest.mark.parametrize("save", [1, 3, 5, "scores"])
-def test_an_interrupted_run_goes_on_to_the_numbers_of_an_unbroken_one(
-    unbroken, small_data, few_steps, tmp_path, monkeypatch, save
-):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        tiny.save_always(patch, gmvae)
-        if save == "scores":
-            patch.setattr(utils, "save_figure", tiny.interrupt)
-        else:
-            tiny.count_saves(patch, interrupt_at=save)
-        run("--data", small_data, *SHORT, out=tmp_path / "out")
-    tiny.check_unfinished(tmp_path / "out")
-    zs.set_seed(99)
-    np.random.seed(99)
-    tiny.save_always(monkeypatch, gmvae)
-    saves = tiny.count_saves(monkeypatch)
-    run("--resume", out=tmp_path / "out")
-    with np.load(unbroken / "curves.npz") as curves:
-        assert len(curves["starts"]) >= 3  # the second interruption is in step 1, the third after it
-        epochs = len(curves["starts"]) + len(curves["bounds"])
-    assert len(saves) == (0 if save == "scores" else epochs - save + 1)
-    check_equal_runs(tmp_path / "out", unbroken)
-    tiny.check_finished(tmp_path / "out")
-
-
 def test_labels_enter_nothing_but_the_scores(unbroken, few_steps, tmp_path):
     data = tiny.write_images(tmp_path / "data", 80, 20, shuffle_labels=True)
     metrics = run("--data", data, *SHORT, out=tmp_path / "out")
@@ -598,7 +554,7 @@ def test_labels_enter_nothing_but_the_scores(unbroken, few_steps, tmp_path):
 def test_gzipped_files_and_the_same_seed_give_the_same_run_and_another_seed_another(unbroken, few_steps, tmp_path):
     data = tiny.write_images(tmp_path / "data", 80, 20, compress=True)
     run("--data", data, *SHORT, out=tmp_path / "out")
-    check_equal_runs(tmp_path / "out", unbroken)
+    tiny.check_equal_runs(tmp_path / "out", unbroken)
     other = run("--data", data, *SHORT[:-1], 4, out=tmp_path / "out")
     assert other["test"]["elbo"] != tiny.read_metrics(unbroken)["test"]["elbo"]
 

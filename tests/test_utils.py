@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -141,11 +142,15 @@ def test_bad_input_and_interruption_end_in_a_line_and_an_exit_code(capsys):
     def stop():
         raise KeyboardInterrupt
 
-    for main, code, words in ((bad, 2, "error: --n 0: wanted more\n"), (stop, 130, "--resume")):
+    for main, code, words in ((bad, 2, "error: --n 0: wanted more\n"), (stop, 130, "")):
         with pytest.raises(SystemExit) as stopped:
             utils.run_main(main)
         assert stopped.value.code == code
-        assert words in capsys.readouterr().err
+        assert capsys.readouterr().err == words
+
+
+def test_an_error_is_one_line_whatever_the_value():
+    assert str(InputError("--data a\nb\x1b[2J\u2028ü: gone")) == "--data a\\nb\\x1b[2J\\u2028ü: gone"
 
 
 def test_versions_are_text():
@@ -167,7 +172,8 @@ def folder(tmp_path):
     (path / "settings.json").write_text("old")
     folder = RunFolder(str(path), "script")
     folder.start(Settings(n=5, out=str(path)))
-    return folder
+    yield folder
+    folder.unlock()
 
 
 def names(folder):
@@ -199,12 +205,74 @@ def test_a_run_that_fails_while_it_finishes_touches_nothing_and_can_go_on(folder
     assert (folder.path / "metrics.json").read_text() == "new"
 
 
-def test_a_new_run_starts_anew_and_spares_the_finished_one(folder):
+@pytest.mark.parametrize("call", ["os.replace", "os.unlink", "os.rmdir", "os.mkdir"])
+def test_a_kill_while_finishing_leaves_what_resuming_completes(folder, monkeypatch, call):
+    """Killed before every single change of the folder, one after the other."""
+
+    class Killed(BaseException):
+        pass
+
+    name = call.removeprefix("os.")
+    change = getattr(os, name)
+
+    def die(last, *args, **kwargs):
+        if next(changes) == last:
+            raise Killed
+        return change(*args, **kwargs)
+
+    def finish():
+        with folder.finish() as staging:
+            for file in ("metrics.json", "figure.pdf"):
+                utils.write_json(staging / file, {"run": 5})
+
+    for last in itertools.count():
+        shutil.rmtree(folder.unfinished, ignore_errors=True)
+        folder.unfinished.mkdir()
+        utils.write_json(folder.unfinished / "settings.json", {"script": "script", "n": 5})
+        (folder.unfinished / "checkpoints" / "00000001").mkdir(parents=True)
+        (folder.unfinished / "checkpoints" / "00000001" / "state.index").write_text("state")
+        for file in ("metrics.json", "figure.pdf", "settings.json"):
+            (folder.path / file).write_text("old")
+        changes = itertools.count()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, partial(die, last))
+            try:
+                finish()
+                break  # there were no more changes
+            except Killed:
+                pass
+        # What --resume does.
+        assert folder.is_unfinished
+        assert folder.resume(Settings, {}, ("metrics.json",)).n == 5
+        folder.complete()
+        if folder.is_unfinished:
+            assert (folder.unfinished / "checkpoints" / "00000001" / "state.index").exists()
+            assert (folder.path / "metrics.json").read_text() == "old"
+            finish()
+        assert names(folder) == ["figure.pdf", "metrics.json", "notes.txt", "settings.json"]
+        for file in ("metrics.json", "figure.pdf"):
+            assert json.loads((folder.path / file).read_text()) == {"run": 5}
+        assert json.loads((folder.path / "settings.json").read_text())["n"] == 5
+    assert last > 0
+
+
+def test_a_new_run_starts_anew_and_spares_the_finished_one(folder, capsys):
     (folder.unfinished / "checkpoint").write_text("state")
     folder.start(Settings(n=6))
+    assert capsys.readouterr().err == f"note: discarding the unfinished run in {folder.path}\n"
     assert not (folder.unfinished / "checkpoint").exists()
     assert folder.resume(Settings, {}, ()).n == 6
     assert (folder.path / "metrics.json").read_text() == "old"
+
+
+def test_a_new_run_completes_the_one_that_a_kill_kept_from_its_place(folder, capsys):
+    folder.finished.mkdir()
+    (folder.finished / "metrics.json").write_text("new")
+    folder.start(Settings(n=6))
+    assert capsys.readouterr().err == ""
+    assert (folder.path / "metrics.json").read_text() == "new"
+    assert not folder.finished.exists()
+    assert folder.resume(Settings, {}, ()).n == 6
 
 
 def test_a_foreign_folder_is_left_alone_whatever_its_name(tmp_path):
@@ -218,6 +286,7 @@ def test_a_foreign_folder_is_left_alone_whatever_its_name(tmp_path):
         folder.start(Settings())
         with folder.finish():
             pass
+        folder.unlock()
     except InputError:
         pass  # a refusal spares it, too
     assert foreign.read_text() == "chapter one"
