@@ -93,8 +93,7 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
         state, bounds = lax.scan(step, state, batches)
         return state, bounds.mean()
 
-    # JAX's default generator is slow on CPU.
-    state = weights, adam.init(weights), jax.random.key(0, impl="rbg")
+    state = weights, adam.init(weights), jax.random.key(0)
 
     def epoch() -> float:
         nonlocal state
@@ -107,7 +106,7 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
 def scoring(n_samples: int, precision: str) -> Callable[[], float]:
     """Scores of images from n_samples samples of q(h | x) each; gives the mean log-likelihood, nats per image."""
     weights, x = jax.device_put((network.start(), network.binary_images()))
-    key = jax.random.key(0, impl="rbg")
+    key = jax.random.key(0)
 
     @jax.jit
     def importance_sample(weights: Weights, x: Array, key: Array) -> tuple[Array, ...]:
