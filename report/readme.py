@@ -1,6 +1,6 @@
 """Writes the tables of README.md from report/results/: `python report/readme.py`.
 
-`report/results/PART-seed-S.json` is the metrics.json of `python PART.py --seed S`. Each table stands between two marks,
+`report/results/PART/seed-S.json` is the metrics.json of `python PART.py --seed S`. Each table stands between two marks,
 `<!-- PART -->` and `<!-- end -->`. A test fails where one is stale. The tables of speed, `<!-- bench -->` and
 `<!-- gmm-cost -->`, are of benchmarks/results/ in the same way.
 """
@@ -17,7 +17,7 @@ ORIGINAL_STEP_MS = 0.48  # of one restart at N = 100, K = 3, as reported for the
 
 def metrics(part: str) -> list[dict]:
     """A part's metrics for every seed."""
-    paths = [ROOT / "report" / "results" / f"{part}-seed-{seed}.json" for seed in SEEDS]
+    paths = [ROOT / "report" / "results" / part / f"seed-{seed}.json" for seed in SEEDS]
     runs = [json.loads(path.read_text()) for path in paths]
     for seed, run in zip(SEEDS, runs, strict=True):
         if run["config"]["seed"] != seed:
