@@ -31,11 +31,12 @@ def training(batch_size: int, **settings: Any) -> Callable[[], float]:
     # So many epochs that the step size, which falls along a cosine, stays where it is.
     trained = gmvae.Training(network.images(), gmvae.Settings(epochs=10_000, batch_size=batch_size, **settings))
     start(trained.model)
-    r = tf.fill([trained.n, network.COMPONENTS], 1 / network.COMPONENTS)
+    r = np.full([trained.n, network.COMPONENTS], 1 / network.COMPONENTS, np.float32)
     epochs = itertools.count()
 
     def epoch() -> float:
-        bound, _ = trained.epoch(trained.shuffled(next(epochs), batch_size), r, tf.constant(0.0))
+        images, targets = trained.epoch_data(next(epochs), r)
+        bound, _ = trained.epoch(images, targets, tf.constant(0.0), tf.constant(len(images)))
         return float(bound)
 
     return epoch
