@@ -490,7 +490,7 @@ def run(
         "em": float(np.mean(logsumexp(exact_log_joint(standardized, em), axis=-1))) - log_volume,
     }
     metrics = {
-        "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
+        "config": {**dataclasses.asdict(settings), "threads": utils.threads(), "versions": utils.versions()},
         "truth": _lists(truth),
         "estimate": _lists(estimate),
         "em": _lists(em_estimate),

@@ -350,11 +350,14 @@ class Training:
 
     def compile(self) -> None:
         """Compiles the epochs' programs by taking no step of them."""
-        no_steps = tf.constant(0)
+        no_steps, size, batch_size = tf.constant(0), self.classifier_batch_size, self.settings.batch_size
         if self.done < self.classifier_epochs:
-            self.classifier_epoch(*self.classifier_epoch_data(0), no_steps)
-        any_r = np.zeros([self.n, self.settings.k], np.float32)
-        self.epoch(*self.epoch_data(0, any_r), tf.constant(0.0), no_steps)
+            images = tf.zeros([self.n // size, size, PIXELS], tf.uint8)
+            self.classifier_epoch(images, images, no_steps)
+        if self.done < self.classifier_epochs + self.model_epochs:
+            images = tf.zeros([self.n // batch_size, batch_size, PIXELS], tf.bool)
+            r = tf.zeros([*images.shape[:2], self.settings.k])
+            self.epoch(images, r, tf.constant(0.0), no_steps)
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
@@ -479,7 +482,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
     seen = training.classifier_epochs * (n // batch_size * batch_size)
     seen += training.model_epochs * (n // settings.batch_size * settings.batch_size)
     metrics = {
-        "config": {**dataclasses.asdict(settings), "versions": utils.versions()},
+        "config": {**dataclasses.asdict(settings), "threads": utils.threads(), "versions": utils.versions()},
         "test": {
             "elbo": float(test.elbo.mean(dtype=np.float64)),
             "nll": -float(test.log_likelihood.mean(dtype=np.float64)),

@@ -165,6 +165,11 @@ def private_seed(seed: int) -> Iterator[None]:
         generator.reset(state)
 
 
+def threads() -> int:
+    """The number of TensorFlow's threads, which changes the last digits of sums."""
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that has a part in the numbers."""
     return {
@@ -394,16 +399,24 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Raises TensorFlow's errors of files, such as a full disk or damaged bytes, as OSError."""
+    try:
+        yield
+    except (tf.errors.OpError, IndexError) as error:
+        message = getattr(error, "message", str(error))
+        raise OSError(re.sub(r"\{\{.*?\}\} | \[Op:.*", "", message)) from None
+
+
 def write_checkpoint(checkpoint: tf.train.Checkpoint, prefix: Path) -> None:
     """Writes a checkpoint.
 
     Raises:
         OSError: the disk is full, for example.
     """
-    try:
+    with file_errors():
         checkpoint.write(str(prefix))
-    except tf.errors.OpError as error:
-        raise OSError(re.sub(r"\{\{.*?\}\} | \[Op:.*", "", error.message)) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -427,6 +440,7 @@ class Checkpoints:
         self, folder: RunFolder, checkpoint: tf.train.Checkpoint, every: float, remedy: str, fits: int = 1
     ) -> None:
         self.folder = folder.unfinished / "checkpoints"
+        self.settings = folder.unfinished / "settings.json"
         self.checkpoint = checkpoint
         self.every = every
         self.remedy = remedy
@@ -442,15 +456,17 @@ class Checkpoints:
         found = self.saved()
         for path in reversed(found):
             try:
+                if (path / "settings.json").read_bytes() != self.settings.read_bytes():
+                    raise ValueError("another run's")
                 # A foreign one would be told at length but for `expect_partial`.
                 self.checkpoint.read(str(path / "state")).expect_partial().assert_consumed()
             except Exception:  # of many types: damaged bytes give IndexError, too
-                print(f"warning: {path} is damaged and left out", file=sys.stderr)
+                print(f"warning: {path} is damaged or another run's, and left out", file=sys.stderr)
             else:
                 self.newest = path
                 return True
         if found:
-            raise InputError(f"--resume: every checkpoint in {self.folder} is damaged; start anew without --resume")
+            raise InputError(f"--resume: no checkpoint in {self.folder} is good; start anew without --resume")
         return False
 
     def saved(self) -> list[Path]:
@@ -490,13 +506,15 @@ class Checkpoints:
         temporary = self.folder / "part"
         shutil.rmtree(temporary, ignore_errors=True)
         write_checkpoint(self.checkpoint, temporary / "state")
-        # What was written is read again: that tells its numbers and that it can be.
-        reader = tf.train.load_checkpoint(str(temporary / "state"))
+        shutil.copy(self.settings, temporary)
         finite = np.ones(self.fits, bool)
-        for name in reader.get_variable_to_dtype_map():
-            values = np.asarray(reader.get_tensor(name))
-            if values.dtype.kind == "f":
-                finite &= np.isfinite(values).reshape(self.fits if values.ndim else 1, -1).all(axis=1)
+        # What was written is read again: that tells its numbers and that it can be.
+        with file_errors():
+            reader = tf.train.load_checkpoint(str(temporary / "state"))
+            for name in reader.get_variable_to_dtype_map():
+                values = np.asarray(reader.get_tensor(name))
+                if values.dtype.kind == "f":
+                    finite &= np.isfinite(values).reshape(self.fits if values.ndim else 1, -1).all(axis=1)
         if not finite.any():
             raise self.not_finite(f"the state at {where}")
         number = 1 + max((int(path.name) for path in self.saved()), default=0)
@@ -554,6 +572,8 @@ def held_signals() -> Iterator[list[int]]:
 
 
 LONGEST_LINE = 10_000  # of a CSV file, in characters
+MOST_POINTS = 10**7
+MOST_IMAGES = 2_000_000
 
 
 def read_points(path: str) -> np.ndarray:
@@ -573,6 +593,8 @@ def read_points(path: str) -> np.ndarray:
             reader = csv.reader(_lines(file))
             rows = (row for row in reader if len(row) > 1 or "".join(row).strip())  # no blank lines
             for i, row in enumerate(rows):
+                if len(points) == MOST_POINTS:
+                    raise InputError(f"{where}: holds more than {MOST_POINTS} points; give a sample of them")
                 if i > 0 or any(map(_is_number, row)):  # no header
                     points.append(_point(row, f"{where}: line {reader.line_num}"))
     except OSError as error:
@@ -675,6 +697,8 @@ def _read_idx(folder: str, name: str, n_axes: int) -> np.ndarray:
             shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4))
             if shape[1:] not in ((), (28, 28)):
                 raise InputError(f"--data {path}: images are {shape[1]} x {shape[2]} pixels; wanted 28 x 28")
+            if shape[0] > MOST_IMAGES:
+                raise InputError(f"--data {path}: its header says {shape[0]} images; wanted at most {MOST_IMAGES}")
             wanted = math.prod(shape)
             # In parts, as one call would make room for all that a corrupt header wants.
             while part := file.read(min(wanted + 1 - len(content), 2**20)):

@@ -8,6 +8,9 @@ up. A run that fails leaves the others alone; its last words are in report/runs/
     make study                              # all of them
     make study ONLY="gmm gmvae/seed-0"      # those whose names begin so
     make study JOBS=2                       # two at a time, each on its share of the cores
+
+The number of threads of a run changes the last digits of its numbers; `config` in its metrics records it. To have a
+run done anew, delete its result and its folder.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -60,6 +63,7 @@ class Study:
         self.folder = folder
         self.jobs = jobs
         self.stopping = threading.Event()
+        self.starting = threading.Lock()
         self.processes: dict[Run, subprocess.Popen] = {}
 
     def result(self, run: Run) -> Path:
@@ -70,17 +74,41 @@ class Study:
         """The file of what a run prints."""
         return self.folder / "runs" / f"{run.name}.log"
 
-    def execute(self, run: Run) -> int:
-        """Does a run, or what is left of it, in a process of its own; returns the exit code."""
-        out = self.folder / "runs" / run.name
-        out.mkdir(parents=True, exist_ok=True)
-        self.wait_for_another(out)
-        if self.stopping.is_set():
-            return 130
+    def execute(self, run: Run) -> str | None:
+        """Does a run, or what is left of it, in a process of its own; returns why it failed, or None."""
+        try:
+            out = self.folder / "runs" / run.name
+            out.mkdir(parents=True, exist_ok=True)
+            with open(self.log(run), "a") as log:
+                self.wait_for_another(log)
+                code = self.work(run, out, log)
+            if code:
+                return f"see {self.log(run)}"
+            result = self.result(run)
+            result.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(out / "metrics.json", result.with_suffix(".part"))
+            os.replace(result.with_suffix(".part"), result)
+            return None
+        except OSError as error:
+            return str(error)
+
+    def wait_for_another(self, log: TextIO) -> None:
+        """Waits while a run that a killed study left behind still has the log, and keeps others from it: the lock
+        belongs to the open file, which the run inherits."""
+        while not self.stopping.is_set():
+            try:
+                return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.stopping.wait(0.5)
+
+    def work(self, run: Run, out: Path, log: TextIO) -> int:
+        """A run's process, from start to end; returns its exit code."""
         resume = ["--resume"] if any(out.rglob("settings.json")) else []
         threads = str(max(1, (os.cpu_count() or 1) // self.jobs))
         variables = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-        with open(self.log(run), "a") as log:
+        with self.starting:
+            if self.stopping.is_set():
+                return 130
             self.processes[run] = subprocess.Popen(
                 [sys.executable, *run.command, "--out", str(out), *resume],
                 cwd=ROOT,
@@ -90,30 +118,14 @@ class Study:
                 stderr=log,
                 start_new_session=True,  # the terminal's Ctrl-C reaches it through `stop` alone, once
             )
-            code = self.processes[run].wait()
+        code = self.processes[run].wait()
         del self.processes[run]
-        if code == 0:
-            result = self.result(run)
-            result.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(out / "metrics.json", result.with_suffix(".part"))
-            os.replace(result.with_suffix(".part"), result)
         return code
-
-    def wait_for_another(self, out: Path) -> None:
-        """Waits while a run that a killed study left behind is still at work in a folder."""
-        descriptor = os.open(out, os.O_RDONLY)
-        try:
-            while not self.stopping.is_set():
-                try:
-                    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self.stopping.wait(0.5)
-        finally:
-            os.close(descriptor)
 
     def stop(self) -> None:
         """Lets no more runs start, and has those at work save their state and end."""
-        self.stopping.set()
+        with self.starting:
+            self.stopping.set()
         for process in list(self.processes.values()):
             process.send_signal(signal.SIGINT)
 
@@ -131,13 +143,13 @@ class Study:
             ThreadPoolExecutor(self.jobs) as pool,
             tqdm(total=len(self.runs), initial=done, unit="run", disable=None) as bar,
         ):
-            futures = {pool.submit(self.execute, run): run for run in waiting}
             try:
+                futures = {pool.submit(self.execute, run): run for run in waiting}
                 for future in as_completed(futures):
-                    run, code = futures[future], future.result()
-                    if code:
+                    run, failure = futures[future], future.result()
+                    if failure:
                         failed.append(run)
-                    bar.write(f"{run.name} {f'failed, see {self.log(run)}' if code else 'finished'}")
+                    bar.write(f"{run.name} {f'failed: {failure}' if failure else 'finished'}")
                     bar.update()
             except KeyboardInterrupt:
                 self.stop()

@@ -19,15 +19,10 @@ spec.loader.exec_module(study)
 
 # Counts to a number in steps of 0.05 s. Saves its count at every step, and what it counted in each of its processes.
 COUNT = """
-    import fcntl, json, os, signal, sys, time
+    import json, os, signal, sys, time
     from pathlib import Path
 
     number, out = int(sys.argv[1]), Path(sys.argv[sys.argv.index("--out") + 1])
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit("error: another run is at work there")
     state = out / ".count-unfinished"
     if "--resume" in sys.argv:
         counted = json.loads((state / "state.json").read_text())
@@ -92,10 +87,19 @@ def test_a_run_that_fails_leaves_the_others(count, tmp_path, capsys, jobs):
     assert study.main(["--jobs", jobs], count(a=13, b=2, c=1), tmp_path) == 1
     printed = capsys.readouterr().out.splitlines()
     log = tmp_path / "runs/count/a.log"
-    assert set(printed[:3]) == {f"count/a failed, see {log}", "count/b finished", "count/c finished"}
+    assert set(printed[:3]) == {f"count/a failed: see {log}", "count/b finished", "count/c finished"}
     assert printed[3] == "2 of 3 runs are finished"
     assert log.read_text() == "error: thirteen\n"
     assert set(results(tmp_path)) == {"b", "c"}
+
+
+def test_a_run_without_a_place_fails_alone(count, tmp_path, capsys):
+    (tmp_path / "runs/count").mkdir(parents=True)
+    (tmp_path / "runs/count/a").write_text("in the way")
+    assert study.main([], count(a=1, b=2), tmp_path) == 1
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("count/a failed: [Errno 17] File exists")
+    assert others == ["count/b finished", "1 of 2 runs are finished"]
 
 
 @pytest.mark.parametrize(
