@@ -400,13 +400,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def file_errors() -> Iterator[None]:
+def file_errors(what: str = "") -> Iterator[None]:
     """Raises TensorFlow's errors of files, such as a full disk or damaged bytes, as OSError."""
     try:
         yield
     except (tf.errors.OpError, IndexError) as error:
         message = getattr(error, "message", str(error))
-        raise OSError(re.sub(r"\{\{.*?\}\} | \[Op:.*", "", message)) from None
+        raise OSError(what + re.sub(r"\{\{.*?\}\} | \[Op:.*", "", message)) from None
 
 
 def write_checkpoint(checkpoint: tf.train.Checkpoint, prefix: Path) -> None:
@@ -509,7 +509,7 @@ class Checkpoints:
         shutil.copy(self.settings, temporary)
         finite = np.ones(self.fits, bool)
         # What was written is read again: that tells its numbers and that it can be.
-        with file_errors():
+        with file_errors("the checkpoint just written: "):
             reader = tf.train.load_checkpoint(str(temporary / "state"))
             for name in reader.get_variable_to_dtype_map():
                 values = np.asarray(reader.get_tensor(name))
@@ -573,7 +573,7 @@ def held_signals() -> Iterator[list[int]]:
 
 LONGEST_LINE = 10_000  # of a CSV file, in characters
 MOST_POINTS = 10**7
-MOST_IMAGES = 2_000_000
+MOST_IMAGES = 10**6
 
 
 def read_points(path: str) -> np.ndarray:

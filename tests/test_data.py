@@ -215,6 +215,20 @@ def test_a_file_takes_no_more_memory_than_it_has_bytes_or_its_sizes_say(data, he
     assert check_told(lambda: utils.read_images(str(data))) is None
 
 
+def test_more_images_than_fit_are_refused_by_the_header(data):
+    header = bytes([0, 0, 8, 3]) + (10**6 + 1).to_bytes(4, "big") + bytes([0, 0, 0, 28] * 2)
+    tiny.write_file(data, "train-images-idx3-ubyte", header)
+    with pytest.raises(utils.InputError, match="its header says 1000001 images; wanted at most 1000000"):
+        utils.read_images(str(data))
+
+
+def test_more_points_than_fit_are_refused(csv, monkeypatch):
+    monkeypatch.setattr(utils, "MOST_POINTS", 3)
+    assert len(utils.read_points(csv("1,2\n3,4\n5,7\n"))) == 3
+    with pytest.raises(utils.InputError, match="holds more than 3 points; give a sample of them"):
+        utils.read_points(csv("1,2\n3,4\n5,7\n6,8\n"))
+
+
 def test_a_line_without_end_takes_no_memory(csv):
     path = csv("1," * 2**24)
     assert check_told(lambda: utils.read_points(path)) is None

@@ -38,7 +38,8 @@ def folder(tmp_path):
 def loop(folder, rounds, each=lambda i, value: None, every=0.0, fits=1):
     """A training loop of three fits; `each` is called in every round."""
     folder.unfinished.mkdir(parents=True, exist_ok=True)
-    (folder.unfinished / "settings.json").write_text("{}")
+    if not (folder.unfinished / "settings.json").exists():
+        (folder.unfinished / "settings.json").write_text("{}")
     value, done = tf.Variable(tf.ones([3])), tf.Variable(0)
     seconds = tf.Variable(0.0, dtype=tf.float64)
     checkpoint = tf.train.Checkpoint(value=value, done=done, seconds=seconds)
@@ -126,10 +127,39 @@ def test_a_foreign_checkpoint_is_left_out(folder, capsys, variables):
     types = {"value": tf.float32, "seconds": tf.float64}
     tracked = {name: tf.Variable(tf.ones(shape, types.get(name, tf.int32))) for name, shape in variables.items()}
     tf.train.Checkpoint(**tracked).write(str(newest / "state"))
+    shutil.copy(folder.unfinished / "settings.json", newest)
     rounds = []
     loop(folder, 5, lambda i, value: rounds.append(i))
     assert rounds == [3, 4]
     assert capsys.readouterr().err == f"warning: {newest} is damaged or another run's, and left out\n"
+
+
+def test_a_checkpoint_of_other_settings_is_left_out(folder, tmp_path, capsys):
+    """Its variables are the same; its settings.json tells."""
+    loop(folder, 3)
+    other = RunFolder(str(tmp_path / "other"), "script")
+    loop(other, 4)
+    newest = folder.unfinished / "checkpoints" / "00000009"
+    shutil.copytree(other.unfinished / "checkpoints" / "00000004", newest)
+    (newest / "settings.json").write_text('{"seed": 1}')
+    rounds = []
+    loop(folder, 5, lambda i, value: rounds.append(i))
+    assert rounds == [3, 4]
+    assert capsys.readouterr().err == f"warning: {newest} is damaged or another run's, and left out\n"
+
+
+def test_a_checkpoint_that_cannot_be_read_again_is_not_kept(folder, monkeypatch):
+    loop(folder, 3)
+    before, write = saved(folder), utils.write_checkpoint
+
+    def cut(checkpoint, prefix):
+        write(checkpoint, prefix)
+        damage(prefix.with_name(FILES[1]), DAMAGES["cut-0.5"])
+
+    monkeypatch.setattr(utils, "write_checkpoint", cut)
+    with pytest.raises(OSError, match="the checkpoint just written: "):
+        loop(folder, 5)
+    assert [name for name in saved(folder) if name != "part"] == before
 
 
 def test_without_a_good_checkpoint_nothing_is_lost(folder, capsys):
