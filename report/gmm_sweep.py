@@ -18,7 +18,6 @@ metrics.json has for each cell its settings, the seconds of NVIL and of EM, and 
 """
 
 import dataclasses
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -27,10 +26,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import cells
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, xlogy
 from sklearn.metrics import adjusted_rand_score
-from tqdm import tqdm
 
 import gmm_vi
 import utils
@@ -110,7 +109,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     zs.set_seed(int(rng.integers(2**31)))
     truths = [draw_truth(cell, rng) for _ in range(n_data_sets)]
     points, classes = map(np.stack, zip(*(gmm_vi.draw_data(truth, cell.n) for truth in truths), strict=True))
-    standardized = (points - points.mean(axis=1, keepdims=True)) / points.std(axis=1, keepdims=True)
+    standardized, centres, scales = cells.standardize(points)
     fitted = gmm_vi.Settings(
         k=cell.fitted_k,
         restarts=settings.restarts,
@@ -120,68 +119,61 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
     )
 
+    training, bounds, best, seconds = cells.fit_data_sets(standardized, fitted)
     started = time.perf_counter()
-    training = gmm_vi.Training(standardized.astype(np.float32), fitted)
-    training.train(0)
-    compiled = time.perf_counter()
-    training.train(settings.steps)
-    bounds = training.measure(training.points)[1].numpy()  # [D, R]
-    trained = time.perf_counter()
-    best, _ = gmm_vi.best_restart(training, bounds)
     ems = [gmm_vi.fit_em(each, fitted) for each in standardized]
-    seconds = {"compile": compiled - started, "nvil": trained - compiled, "em": time.perf_counter() - trained}
+    seconds["em"] = time.perf_counter() - started
 
     results = []
-    for d, (truth, em) in enumerate(zip(truths, ems, strict=True)):
+    for d, truth in enumerate(truths):
         scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        results.append(score(truth, scores, em, points[d], classes[d]))
-        results[-1]["found"] = float(np.mean(bounds[d] > bounds[d, best[d]] - 1e-3))
-    return {"cell": dataclasses.asdict(cell), "seconds": seconds, "data_sets": results}
+        result = score(truth, scores, cells.em_parameters(ems[d]), points[d], centres[d], scales[d], classes[d])
+        results.append({**result, "found": float(np.mean(bounds[d] > bounds[d, best[d]] - 1e-3))})
+    return {"seconds": seconds, "data_sets": results}
 
 
 def score(
-    truth: Parameters, estimate: dict[str, Any], em: Any, points: np.ndarray, classes: np.ndarray
+    truth: Parameters,
+    estimate: dict[str, Any],
+    em: Parameters,
+    points: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    classes: np.ndarray,
 ) -> dict[str, Any]:
     """What metrics.json says of a data set: see above.
 
     Args:
         truth: the true mixture.
         estimate: NVIL's scores in standardised units, as `gmm_vi.evaluate` gives them.
-        em: EM's fit of the standardised points.
+        em: EM's fit in standardised units.
         points: the points `[N, 2]`.
-        classes: the true component of each `[N]`.
+        centre: their means `[2]`.
+        scale: their standard deviations `[2]`.
+        classes: the true component of each point `[N]`.
     """
-    centre, scale = points.mean(axis=0), points.std(axis=0)
-    log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
-    fits = {
-        "estimate": estimate["parameters"],
-        "em": Parameters(em.weights_, em.means_, np.sqrt(em.covariances_)),
+    fits = {"estimate": estimate["parameters"], "em": em}
+    degenerate = {
+        name: bool(gmm_vi.is_degenerate(fit.stds, gmm_vi.Settings.variance_floor)) for name, fit in fits.items()
     }
-    standardized = (points - centre) / scale
-    log_joints = {name: gmm_vi.exact_log_joint(standardized, fit) for name, fit in fits.items()}
-    true_log_joint = gmm_vi.exact_log_joint(points, truth)
-    log_likelihoods = {name: float(np.mean(logsumexp(lj, axis=-1))) - log_volume for name, lj in log_joints.items()}
+    fits = {name: cells.in_data_units(fit, centre, scale) for name, fit in fits.items()}
     errors = None
-    if len(truth.weights) == len(em.weights_):
-        fits = {
-            name: Parameters(fit.weights, centre + scale * fit.means, scale * fit.stds) for name, fit in fits.items()
-        }
+    if len(truth.weights) == len(em.weights):
         errors = {
             name: gmm_vi.rms_errors(fit.reorder(gmm_vi.match(fit, truth, scale)), truth) for name, fit in fits.items()
         }
+    log_joints = {name: gmm_vi.exact_log_joint(points, fit) for name, fit in {"truth": truth, **fits}.items()}
+    q = estimate["responsibilities"]
     return {
-        "log_likelihood": {"truth": float(np.mean(logsumexp(true_log_joint, axis=-1))), **log_likelihoods},
+        "log_likelihood": {name: float(np.mean(logsumexp(each, axis=-1))) for name, each in log_joints.items()},
         "kl": estimate["kl"],
         "errors": errors,
         "ari": {
-            "estimate": float(adjusted_rand_score(classes, estimate["responsibilities"].argmax(axis=-1))),
-            "truth": float(adjusted_rand_score(classes, true_log_joint.argmax(axis=-1))),
+            "estimate": float(adjusted_rand_score(classes, q.argmax(axis=-1))),
+            "truth": float(adjusted_rand_score(classes, log_joints["truth"].argmax(axis=-1))),
         },
-        "entropy": float(-np.sum(estimate["responsibilities"] * np.log(estimate["responsibilities"] + 1e-300))),
-        "degenerate": {
-            "estimate": bool(gmm_vi.is_degenerate(estimate["parameters"].stds, gmm_vi.Settings.variance_floor)),
-            "em": bool(gmm_vi.is_degenerate(np.sqrt(em.covariances_), gmm_vi.Settings.variance_floor)),
-        },
+        "entropy": float(-np.sum(xlogy(q, q))),
+        "degenerate": degenerate,
     }
 
 
@@ -190,19 +182,7 @@ def main(argv: list[str] | None = None) -> None:
     with utils.open_run(Settings, "gmm_sweep", __doc__, (), argv) as (settings, _, folder, resume):
         if settings.axis not in AXES:
             raise utils.InputError(f"--axis {settings.axis}: wanted one of {', '.join(AXES)}")
-        if resume and not folder.is_unfinished:
-            return
-        if not resume:
-            folder.start(settings)
-        cells = []
-        for i, cell in enumerate(tqdm(AXES[settings.axis], unit="cell", disable=None)):
-            path = folder.unfinished / f"cell-{i}.json"
-            if not path.exists():
-                utils.write_json(path, fit_cell(cell, settings))
-            cells.append(json.loads(path.read_text()))
-        with folder.finish() as staging:
-            config = {**dataclasses.asdict(settings), "versions": utils.versions()}
-            utils.write_json(staging / "metrics.json", {"config": config, "cells": cells})
+        cells.run_cells(settings, folder, resume, AXES[settings.axis], lambda cell: fit_cell(cell, settings))
 
 
 if __name__ == "__main__":
