@@ -2,8 +2,8 @@
 
 One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
 restarts each; EM, from the truth, gives the local maximum of the likelihood that belongs to it. The Fisher information
-of one point is the integral of score times score over the plane, for the parameters (pi_1, pi_2, the means, the standard
-deviations): 14 of them, as pi_3 is 1 less the others. Its inverse over N bounds the covariance of unbiased estimates.
+of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations,
+pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
 
     python report/gmm_limit.py --out FOLDER
 
