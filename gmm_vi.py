@@ -54,7 +54,8 @@ EM_COLOUR = utils.COLOURS[1]
 PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
 SAVE_EVERY = 10.0  # seconds
 
-# Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z.
+# Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z. Where D data sets are
+# fitted at once, as the report's studies do, R stands for the two axes D, R, and their points are `[D, 1, N, 2]`.
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Settings:
     baseline_units: int = setting(16)
     start_std: float = setting(0.5)  # in standard deviations of a column
     variance_floor: float = setting(1e-6)  # in variances of a column
+    em_starts: int = setting(20)
     measurements: int = setting(100)
     points_shown: int = setting(2000)  # of the curves and of the picture
     data_sha256: str = setting("")  # found when the run begins
@@ -136,10 +138,9 @@ class Mixture(tf.Module):
 
     def __init__(self, means: np.ndarray, settings: Settings) -> None:
         super().__init__()
-        r, k, _ = means.shape
-        self.weight_logits = tf.Variable(tf.zeros([r, k]))
+        self.weight_logits = tf.Variable(tf.zeros(means.shape[:-1]))  # [R, K]
         self.means = tf.Variable(means)  # [R, K, 2]
-        self.log_scales = tf.Variable(tf.fill([r, k, 2], np.log(settings.start_std).astype(np.float32)))
+        self.log_scales = tf.Variable(tf.fill(means.shape, np.log(settings.start_std).astype(np.float32)))
         self.variance_floor = settings.variance_floor
 
     def __call__(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -186,18 +187,17 @@ class Posterior(tf.Module):
 
     def __init__(self, means: np.ndarray, settings: Settings) -> None:
         super().__init__()
-        r, k, _ = means.shape
-        self.offsets = tf.Variable(tf.zeros([r, k]))
+        self.offsets = tf.Variable(tf.zeros(means.shape[:-1]))  # [R, K]
         self.centres = tf.Variable(means)  # [R, K, 2]
-        self.log_scales = tf.Variable(tf.fill([r, k, 2], np.log(settings.start_std).astype(np.float32)))
+        self.log_scales = tf.Variable(tf.fill(means.shape, np.log(settings.start_std).astype(np.float32)))
 
-    def logits(self, x: tf.Tensor, restarts: slice = slice(None)) -> tf.Tensor:
-        """Unnormalised log q(z | x), `[R, B, K]`, of x `[B, 2]`, for all restarts or some."""
-        offsets, centres, log_scales = (
-            tf.cast(v[restarts], x.dtype)[:, None] for v in (self.offsets, self.centres, self.log_scales)
-        )
-        standardized = (x[:, None] - centres) * tf.exp(-log_scales)  # [R, B, K, 2]
-        return offsets - 0.5 * tf.reduce_sum(tf.square(standardized), axis=-1)
+    def logits(self, x: tf.Tensor, restart: Any = ...) -> tf.Tensor:
+        """Unnormalised log q(z | x), `[R, B, K]`, of x `[B, 2]`, or of one restart, `[B, K]`."""
+        variables = (self.offsets, self.centres, self.log_scales)
+        offsets, centres, log_scales = (tf.cast(v[restart], x.dtype) for v in variables)
+        inverse_scales = tf.exp(-log_scales)
+        standardized = (x[..., None, :] - centres[..., None, :, :]) * inverse_scales[..., None, :, :]  # [R, B, K, 2]
+        return offsets[..., None, :] - 0.5 * tf.reduce_sum(tf.square(standardized), axis=-1)
 
     def __call__(self, x: tf.Tensor, n_samples: int) -> zs.BayesianNet:
         with zs.BayesianNet() as posterior:
@@ -208,14 +208,13 @@ class Posterior(tf.Module):
 class Baseline(tf.Module):
     """A small network of x for each restart that predicts NVIL's learning signal, and so lowers its variance."""
 
-    def __init__(self, settings: Settings, rng: np.random.Generator) -> None:
+    def __init__(self, restarts: tuple[int, ...], units: int, rng: np.random.Generator) -> None:
         super().__init__()
-        r, units = settings.restarts, settings.baseline_units
-        self.hidden_weights = tf.Variable(rng.normal(size=(r, 2, units)).astype(np.float32))
-        self.hidden_biases = tf.Variable(tf.zeros([r, 1, units]))
-        self.weights = tf.Variable(tf.zeros([r, units, 1]))
+        self.hidden_weights = tf.Variable(rng.normal(size=(*restarts, 2, units)).astype(np.float32))
+        self.hidden_biases = tf.Variable(tf.zeros([*restarts, 1, units]))
+        self.weights = tf.Variable(tf.zeros([*restarts, units, 1]))
         # log p(x) of a standard normal in 2-D is -2.8 on average.
-        self.biases = tf.Variable(tf.fill([r, 1, 1], -2.8))
+        self.biases = tf.Variable(tf.fill([*restarts, 1, 1], -2.8))
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         hidden = tf.tanh(tf.matmul(x, self.hidden_weights) + self.hidden_biases)  # [R, B, units]
@@ -227,27 +226,36 @@ class Baseline(tf.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def start_means(points: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
+    """Where the components of each restart start, `[R, K, 2]`: seeds of k-means++ on at most 10,000 points."""
+    sample = points if len(points) <= 10_000 else points[rng.choice(len(points), 10_000, replace=False)]
+    seeds = rng.integers(2**31, size=settings.restarts)
+    return np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
+
+
 class Training(tf.Module):
-    """R fits of one data set, a tensor axis of one compiled program. All that it changes is a variable, so that a
-    checkpoint holds the whole state.
+    """R fits of one data set, or of each of several, tensor axes of one compiled program. All that it changes is a
+    variable, so that a checkpoint holds the whole state.
 
     Args:
-        points: standardised points `[N, 2]`, float32.
+        points: standardised points `[N, 2]`, or those of D data sets `[D, N, 2]`, float32.
         settings: the run's settings.
     """
 
     def __init__(self, points: np.ndarray, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.points = tf.constant(points)
         rng = np.random.default_rng([settings.seed, 1])
-        # Starts: seeds of k-means++ on at most 10,000 points, wide components, and the posterior that belongs to them.
-        sample = points if len(points) <= 10_000 else points[rng.choice(len(points), 10_000, replace=False)]
-        seeds = rng.integers(2**31, size=settings.restarts)
-        means = np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
+        if points.ndim == 2:
+            self.points = tf.constant(points)
+            means = start_means(points, settings, rng)
+        else:
+            self.points = tf.constant(points[:, None])
+            means = np.stack([start_means(data_set, settings, rng) for data_set in points])
+        # Wide components, and the posterior that belongs to them.
         self.mixture = Mixture(means, settings)
         self.posterior = Posterior(means, settings)
-        self.baseline = Baseline(settings, rng)
+        self.baseline = Baseline(means.shape[:-2], settings.baseline_units, rng)
         self.learned = self.mixture.trainable_variables
         self.learned += self.posterior.trainable_variables + self.baseline.trainable_variables
         schedule = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
@@ -260,7 +268,7 @@ class Training(tf.Module):
         parameters = self.mixture()
 
         def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
-            return mixture(values, *parameters, x.shape[0], s).log_joint()  # [S, R, B]
+            return mixture(values, *parameters, x.shape[-2], s).log_joint()  # [S, R, B]
 
         posterior = self.posterior(x, s)
         cost, _ = zs.nvil(log_joint, {"x": x}, {"z": posterior["z"]}, baseline=self.baseline(x), axis=0)  # [R, B]
@@ -269,13 +277,13 @@ class Training(tf.Module):
     @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([], tf.int32)])
     def train(self, steps: tf.Tensor) -> None:
         """Takes gradient steps, each on all points or on a random batch of them."""
-        n, batch_size = self.points.shape[0], self.settings.batch_size
+        n, batch_size = self.points.shape[-2], self.settings.batch_size
         step = 0
         while step < steps:  # XLA would compile a loop over tf.range anew for every number of steps
             step += 1
             x = self.points
             if n > batch_size:
-                x = tf.gather(x, zs.get_generator().uniform([batch_size], maxval=n, dtype=tf.int32))
+                x = tf.gather(x, zs.get_generator().uniform([batch_size], maxval=n, dtype=tf.int32), axis=-2)
             with tf.GradientTape() as tape:
                 cost = self.cost(x)
             self.optimizer.apply(tape.gradient(cost, self.learned), self.learned)
@@ -284,7 +292,7 @@ class Training(tf.Module):
     def measure(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Exact mean log-likelihood and lower bound of x `[B, 2]` for every restart, `[R]`, in its float type."""
         log_joint = log_joints(x, *(tf.cast(p, x.dtype) for p in self.mixture()))  # [K, R, B]
-        log_q = tf.transpose(tf.nn.log_softmax(self.posterior.logits(x)), [2, 0, 1])
+        log_q = tf.stack(tf.unstack(tf.nn.log_softmax(self.posterior.logits(x)), axis=-1))
         log_likelihood = tf.reduce_logsumexp(log_joint, axis=0)
         bound = tf.reduce_sum(tf.exp(log_q) * (log_joint - log_q), axis=0)
         return tf.reduce_mean(log_likelihood, axis=-1), tf.reduce_mean(bound, axis=-1)
@@ -382,22 +390,31 @@ def is_degenerate(stds: np.ndarray, variance_floor: float) -> np.ndarray:
 def choose_restart(training: Training, points: np.ndarray) -> tuple[int, int]:
     """The restart of the best lower bound, and how many the guard against degenerate components kept out."""
     bounds = sum(len(x) * training.measure(tf.constant(x))[1].numpy() for x in utils.slices(points, 20_000))
+    restart, kept_out = best_restart(training, bounds)
+    return int(restart), int(kept_out)
+
+
+def best_restart(training: Training, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of bounds `[R]`, or `[D, R]` for each of several data sets."""
     bounds = np.where(np.isfinite(bounds), bounds, -np.inf)
     degenerate = is_degenerate(np.exp(training.mixture()[2].numpy()), training.settings.variance_floor)
-    if degenerate.all():
-        return int(bounds.argmax()), 0
-    return int(np.where(degenerate, -np.inf, bounds).argmax()), int(degenerate.sum())
+    kept_out = degenerate & ~degenerate.all(axis=-1, keepdims=True)
+    return np.where(kept_out, -np.inf, bounds).argmax(axis=-1), kept_out.sum(axis=-1)
 
 
 def fit_em(points: np.ndarray, settings: Settings, start: Parameters | None = None) -> GaussianMixture:
-    """EM of scikit-learn on standardised points: the best of 20 runs, or one run from a given start."""
+    """EM of scikit-learn on standardised points: the best of several runs, or one run from a given start."""
     given = {}
     if start is not None:
-        given = {"weights_init": start.weights, "means_init": start.means, "precisions_init": 1 / np.square(start.stds)}
+        given = {
+            "weights_init": start.weights,
+            "means_init": start.means,
+            "precisions_init": 1 / np.square(start.stds),
+        }
     em = GaussianMixture(
         settings.k,
         covariance_type="diag",
-        n_init=1 if given else 20,
+        n_init=1 if given else settings.em_starts,
         tol=1e-8,
         reg_covar=settings.variance_floor,
         max_iter=1000,
@@ -425,8 +442,8 @@ def rms_errors(parameters: Parameters, reference: Parameters) -> dict[str, float
     return {name: float(np.sqrt(np.mean(np.square(ours - theirs)))) for name, ours, theirs in pairs}
 
 
-def evaluate(training: Training, restart: int, points: np.ndarray) -> dict[str, Any]:
-    """Exact scores of one restart on all points, in standardised units.
+def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndarray) -> dict[str, Any]:
+    """Exact scores of one restart, of one data set where there are several, on all points, in standardised units.
 
     Returns:
         `parameters`; `log_likelihood`, `lower_bound` and `kl`, nats per point; `responsibilities` q(z | x) `[N, K]`.
@@ -434,9 +451,8 @@ def evaluate(training: Training, restart: int, points: np.ndarray) -> dict[str, 
     weight_logits, means, logstds = (p[restart].numpy().astype(np.float64) for p in training.mixture())
     parameters = Parameters(np.exp(weight_logits - logsumexp(weight_logits)), means, np.exp(logstds))
     joint = exact_log_joint(points, parameters)
-    only = slice(restart, restart + 1)
     logits = np.concatenate(
-        [training.posterior.logits(tf.constant(x), only)[0].numpy() for x in utils.slices(points, 100_000)]
+        [training.posterior.logits(tf.constant(x), restart).numpy() for x in utils.slices(points, 100_000)]
     )
     log_q = log_softmax(logits, axis=-1)
     log_p = logsumexp(joint, axis=-1)

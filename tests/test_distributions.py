@@ -6,7 +6,15 @@ import tensorflow as tf
 from scipy import special, stats
 
 import zhusuan as zs
-from zhusuan.distributions import Bernoulli, Categorical, Discrete, Normal, OnehotCategorical, OnehotDiscrete
+from zhusuan.distributions import (
+    Bernoulli,
+    Categorical,
+    Discrete,
+    ExpConcrete,
+    Normal,
+    OnehotCategorical,
+    OnehotDiscrete,
+)
 
 K = 4
 RTOL = {"float32": 2e-5, "float64": 1e-12}
@@ -101,18 +109,19 @@ DISTRIBUTIONS = {
     "Bernoulli": lambda batch, of, **options: Bernoulli(tf.zeros(batch, of), **options),
     "Categorical": lambda batch, of, **options: Categorical(tf.zeros([*batch, K], of), **options),
     "OnehotCategorical": lambda batch, of, **options: OnehotCategorical(tf.zeros([*batch, K], of), **options),
+    "ExpConcrete": lambda batch, of, **options: ExpConcrete(0.5, tf.zeros([*batch, K], of), **options),
 }
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_properties(name, dtype):
     distribution = DISTRIBUTIONS[name]([2, 3], dtype, group_ndims=1)
-    is_normal = name == "Normal"
-    assert distribution.is_continuous is is_normal
-    assert distribution.is_reparameterized is is_normal
-    assert distribution.dtype == (dtype if is_normal else tf.int32)
+    is_continuous = name in ("Normal", "ExpConcrete")
+    assert distribution.is_continuous is is_continuous
+    assert distribution.is_reparameterized is is_continuous
+    assert distribution.dtype == (dtype if is_continuous else tf.int32)
     assert distribution.batch_shape == [2, 3]
-    assert distribution.value_shape == ([K] if name == "OnehotCategorical" else [])
+    assert distribution.value_shape == ([K] if name in ("OnehotCategorical", "ExpConcrete") else [])
     assert distribution.group_ndims == 1
 
 
@@ -153,9 +162,12 @@ def test_sample_in_another_dtype(name, sample_dtype):
 def test_static_shapes_with_an_unknown_batch(name):
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 3, K])])
     def trace(zeros):
-        parameters = zeros if "Categorical" in name else zeros[..., 0]
         make = getattr(zs.distributions, name)
-        distribution = make(parameters, logstd=0.0) if name == "Normal" else make(parameters)
+        parameters = {"Normal": zeros[..., 0], "Bernoulli": zeros[..., 0]}.get(name, zeros)
+        distribution = {
+            "Normal": lambda: make(parameters, logstd=0.0),
+            "ExpConcrete": lambda: make(0.5, parameters),
+        }.get(name, lambda: make(parameters))()
         sample = distribution.sample(5)
         assert sample.shape.as_list() == [5, None, 3, *distribution.value_shape]
         assert distribution.log_prob(sample).shape.as_list() == [5, None, 3]
@@ -222,19 +234,92 @@ def test_gradients_flow_through_reparameterized_samples(parameter, mode, dtype):
     np.testing.assert_allclose(d_scale, d_std if parameter == "std" else d_std * std, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["Normal", "Bernoulli", "Categorical", "OnehotCategorical"])
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_no_gradient_flows_through_other_samples(name, dtype):
     parameters = tf.ones([2, K], dtype)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(parameters)
         if name == "Normal":
             distribution = Normal(parameters, std=tf.exp(parameters), is_reparameterized=False)
+        elif name == "ExpConcrete":
+            distribution = ExpConcrete(0.5, parameters, is_reparameterized=False)
         else:
             distribution = getattr(zs.distributions, name)(parameters, dtype=dtype)
         sample = distribution.sample(3)
         log_prob = distribution.log_prob(sample)
     assert tape.gradient(sample, parameters) is None
     assert np.any(tape.gradient(log_prob, parameters) != 0)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("group_ndims", [0, 1])
+def test_exp_concrete_of_two_is_logistic(temperature, group_ndims, dtype):
+    """The difference of the two logarithms is logistic, and d(difference) is dy / (y_1 y_2)."""
+    logits, difference = random(5, 2), 2 * random(3, 5, seed=1)
+    given = special.log_softmax(np.stack([difference, np.zeros_like(difference)], axis=-1), axis=-1)
+    concrete = ExpConcrete(temperature, tf.constant(logits, dtype), group_ndims=group_ndims)
+    reference = stats.logistic.logpdf(difference, (logits[:, 0] - logits[:, 1]) / temperature, 1 / temperature)
+    check_log_prob(concrete.log_prob(tf.constant(given, dtype)), reference, group_ndims, dtype)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_exp_concrete_is_a_density(temperature):
+    """Its integral over the simplex of three, in the coordinates log y_1 / y_3 and log y_2 / y_3, whose differentials
+    are dy / (y_1 y_2 y_3)."""
+    grid = np.linspace(-40, 40, 801)
+    x = special.log_softmax(np.stack([*np.meshgrid(grid, grid), np.zeros([801, 801])], axis=-1), axis=-1)
+    density = np.exp(ExpConcrete(temperature, tf.constant([0.3, -0.5, 1.0], tf.float64)).log_prob(x))
+    assert density.sum() * (grid[1] - grid[0]) ** 2 == pytest.approx(1, abs=1e-6)
+
+
+def test_exp_concrete_samples(mode, dtype):
+    """Samples lie on the simplex; their largest entries have the categories' frequencies at every temperature; and
+    scores have mean zero, which ties them to the density."""
+    logits = tf.constant([2.0, -1.0, 0.0, 0.5], dtype)
+    p = special.softmax(logits)
+    for temperature in (0.1, 0.5, 2.0):
+
+        def draw(temperature=temperature):
+            with tf.GradientTape() as tape:
+                spread = tf.zeros([N_DRAWS, K], dtype) + logits
+                tape.watch(spread)
+                concrete = ExpConcrete(temperature, spread, is_reparameterized=False)
+                sample = concrete.sample()
+                log_prob = concrete.log_prob(sample)
+            return sample, tape.gradient(log_prob, spread)
+
+        sample, scores = (value.numpy().astype(float) for value in mode(draw)())
+        np.testing.assert_allclose(np.exp(sample).sum(-1), 1, rtol=1e-4)
+        frequencies = np.bincount(sample.argmax(-1), minlength=K) / N_DRAWS
+        assert np.all(abs(frequencies - p) < N_SE * np.sqrt(p * (1 - p) / N_DRAWS))
+        assert np.all(abs(scores.mean(0)) < N_SE * scores.std(0) / np.sqrt(N_DRAWS))
+
+
+def test_exp_concrete_at_low_temperature_is_one_hot_and_finite(dtype):
+    logits = tf.constant([[100.0, -100.0, 0.0], [-100.0, -100.0, 100.0]], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        concrete = ExpConcrete(0.01, logits)
+        sample = concrete.sample(50)
+        log_prob = concrete.log_prob(sample)
+    np.testing.assert_allclose(tf.exp(sample), np.broadcast_to([[1, 0, 0], [0, 0, 1]], [50, 2, 3]), atol=1e-6)
+    assert np.isfinite(log_prob).all()
+    assert np.isfinite(tape.gradient(log_prob, logits)).all()
+
+
+def test_gradients_flow_through_relaxed_samples(mode, dtype):
+    """x = log_softmax((logits + noise) / temperature): a change of the logits moves x by its Jacobian."""
+    logits = tf.constant([0.3, -0.5, 1.0], dtype)
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            x = ExpConcrete(0.5, logits).sample()
+        return x, tape.jacobian(x, logits, experimental_use_pfor=False)
+
+    x, jacobian = mode(gradient)()
+    expected = (np.eye(3) - np.exp(x)) / 0.5
+    np.testing.assert_allclose(jacobian, expected, rtol=1e-4, atol=1e-5)
 
 
 def value_and_gradient(log_prob, parameters):
@@ -375,6 +460,19 @@ REFUSALS = {
         )
         for n in [0, -1, 2.5, True, "two", [2], 2.0]
     },
+    **{
+        f"temperature {t!r}": (
+            lambda t=t: ExpConcrete(t, [0.0, 1.0]),
+            ValueError,
+            f"ExpConcrete: wanted temperature as a scalar above 0, got {got}",
+        )
+        for t, got in [(0.0, "0.0"), (-1.0, "-1.0"), ([1.0, 2.0], r"shape \(2,\)")]
+    },
+    "logits of ExpConcrete": (
+        lambda: ExpConcrete(1.0, 0.0),
+        ValueError,
+        r"ExpConcrete: wanted logits of shape \[..., K\], got a scalar",
+    ),
     "n_samples tensor": (
         lambda: Normal(0.0, std=1.0).sample(tf.constant(0)),
         ValueError,

@@ -23,6 +23,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "Discrete",
+    "ExpConcrete",
     "Normal",
     "OnehotCategorical",
     "OnehotDiscrete",
@@ -330,6 +331,27 @@ def OnehotCategorical(
 ) -> StochasticTensor:
     """A node with `distributions.OnehotCategorical`; the arguments are its, `n_samples` adds a leading sample axis."""
     return _node(name, distributions.OnehotCategorical, n_samples, logits, dtype=dtype, group_ndims=group_ndims)
+
+
+def ExpConcrete(
+    name: str,
+    temperature: Any,
+    logits: Any,
+    *,
+    n_samples: int | tf.Tensor | None = None,
+    is_reparameterized: bool = True,
+    group_ndims: int = 0,
+) -> StochasticTensor:
+    """A node with `distributions.ExpConcrete`; the arguments are its, `n_samples` adds a leading sample axis."""
+    return _node(
+        name,
+        distributions.ExpConcrete,
+        n_samples,
+        temperature,
+        logits,
+        is_reparameterized=is_reparameterized,
+        group_ndims=group_ndims,
+    )
 
 
 Discrete = Categorical

@@ -22,6 +22,7 @@ __all__ = [
     "Categorical",
     "Discrete",
     "Distribution",
+    "ExpConcrete",
     "Normal",
     "OnehotCategorical",
     "OnehotDiscrete",
@@ -264,11 +265,7 @@ class _Discrete(Distribution):
     def __init__(self, logits: Any, dtype: tf.DType, onehot: bool, group_ndims: int) -> None:
         name = type(self).__name__
         (self.logits,) = _float_tensors(name, logits=logits)
-        if self.logits.shape.rank == 0:
-            raise ValueError(f"{name}: wanted logits of shape [..., K], got a scalar")
-        self.n_categories = self.logits.shape[-1]
-        if self.n_categories is None:
-            raise ValueError(f"{name}: wanted logits whose last axis has a known size, got shape {self.logits.shape}")
+        self.n_categories = _n_categories(name, self.logits)
         super().__init__(
             dtype=tf.as_dtype(dtype),
             batch_shape=self.logits.shape[:-1],
@@ -280,10 +277,8 @@ class _Discrete(Distribution):
 
     def _sample_index(self, sample_shape: list) -> tf.Tensor:
         # Gumbel-max: the generator's uniform numbers obey the seed under XLA, tf.random.categorical does not.
-        shape = tf.concat([sample_shape, tf.shape(self.logits)], 0)
-        dtype = self.logits.dtype
-        uniform = get_generator().uniform(shape, minval=dtype.as_numpy_dtype(_TINY[dtype]), dtype=dtype)
-        return tf.argmax(self.logits - tf.math.log(-tf.math.log(uniform)), axis=-1, output_type=tf.int32)
+        noise = _gumbel(tf.concat([sample_shape, tf.shape(self.logits)], 0), self.logits.dtype)
+        return tf.argmax(self.logits + noise, axis=-1, output_type=tf.int32)
 
 
 class Categorical(_Discrete):
@@ -338,8 +333,74 @@ class OnehotCategorical(_Discrete):
         return tf.reduce_sum(tf.math.multiply_no_nan(log_probs, tf.cast(given, log_probs.dtype)), axis=-1)
 
 
+class ExpConcrete(Distribution):
+    """Relaxed one-hot vectors in logarithms (Maddison, Mnih & Teh 2017, arXiv 1611.00712; Jang, Gu & Poole 2017).
+
+    A sample x is log y for a y on the simplex, so `tf.exp` of it is the relaxed one-hot vector. As the temperature
+    falls to 0, y becomes a one-hot vector of `OnehotCategorical` with the same logits. Logarithms keep entries that exp
+    would round to 0.
+
+        log p(x) = log (K - 1)! + (K - 1) log t + sum_k (logits_k - t x_k) - K log sum_k exp(logits_k - t x_k)
+
+    is the density with respect to dy / (y_1 ... y_K); that of the Concrete distribution of y is sum_k x_k less.
+
+    Args:
+        temperature: t, a scalar above 0.
+        logits: unnormalised log-probabilities `[..., K]`.
+        is_reparameterized: let gradients flow through a sample; False stops them.
+        group_ndims: number of last batch axes that form one event.
+
+    Raises:
+        ValueError: `temperature` is known to be 0 or below, or no scalar; `logits` are a scalar, or K is unknown.
+        TypeError: parameters of different float types.
+    """
+
+    def __init__(self, temperature: Any, logits: Any, *, is_reparameterized: bool = True, group_ndims: int = 0) -> None:
+        self.logits, self.temperature = _float_tensors("ExpConcrete", logits=logits, temperature=temperature)
+        self.n_categories = _n_categories("ExpConcrete", self.logits)
+        known = tf.get_static_value(self.temperature)
+        if self.temperature.shape.rank != 0 or (known is not None and not known > 0):
+            got = f"shape {self.temperature.shape}" if known is None or np.ndim(known) else f"{known}"
+            raise ValueError(f"ExpConcrete: wanted temperature as a scalar above 0, got {got}")
+        super().__init__(
+            dtype=self.logits.dtype,
+            batch_shape=self.logits.shape[:-1],
+            value_shape=self.logits.shape[-1:],
+            is_continuous=True,
+            is_reparameterized=is_reparameterized,
+            group_ndims=group_ndims,
+        )
+
+    def _sample(self, sample_shape: list) -> tf.Tensor:
+        noise = _gumbel(tf.concat([sample_shape, tf.shape(self.logits)], 0), self.dtype)
+        sample = tf.nn.log_softmax((self.logits + noise) / self.temperature)
+        return sample if self.is_reparameterized else tf.stop_gradient(sample)
+
+    def _log_prob(self, given: tf.Tensor) -> tf.Tensor:
+        k = self.n_categories
+        logits = self.logits - self.temperature * tf.cast(given, self.dtype)
+        constant = math.lgamma(k) + (k - 1) * tf.math.log(self.temperature)
+        return constant + tf.reduce_sum(tf.nn.log_softmax(logits), axis=-1)
+
+
 Discrete = Categorical
 OnehotDiscrete = OnehotCategorical
+
+
+def _n_categories(owner: str, logits: tf.Tensor) -> int:
+    """K of logits `[..., K]`."""
+    if logits.shape.rank == 0:
+        raise ValueError(f"{owner}: wanted logits of shape [..., K], got a scalar")
+    if logits.shape[-1] is None:
+        raise ValueError(f"{owner}: wanted logits whose last axis has a known size, got shape {logits.shape}")
+    return logits.shape[-1]
+
+
+def _gumbel(shape: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Standard Gumbel noise."""
+    uniform = get_generator().uniform(shape, minval=dtype.as_numpy_dtype(_TINY[dtype]), dtype=dtype)
+    return -tf.math.log(-tf.math.log(uniform))
+
 
 # The smallest normal number: a uniform number of 0 would make the Gumbel noise infinite.
 _TINY = {tf.float32: 1.1754944e-38, tf.float64: 2.2250738585072014e-308}

@@ -1,0 +1,72 @@
+"""What the studies of part 2 share: fits of many data sets as one compiled program, and runs made of cells."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from tqdm import tqdm
+
+import gmm_vi
+import utils
+from gmm_vi import Parameters
+
+
+def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points of D data sets `[D, N, 2]` in standardised units, with the centre and scale of each, `[D, 2]`."""
+    centres, scales = points.mean(axis=1), points.std(axis=1)
+    return (points - centres[:, None]) / scales[:, None], centres, scales
+
+
+def fit_data_sets(
+    standardized: np.ndarray, settings: gmm_vi.Settings
+) -> tuple[gmm_vi.Training, np.ndarray, np.ndarray, dict[str, float]]:
+    """Fits D data sets `[D, N, 2]` by NVIL, with all their restarts at once.
+
+    Returns:
+        the training; the bounds in nats per standardised point `[D, R]`; the best restart of each data set `[D]`; and
+        the seconds of compilation and of training.
+    """
+    started = time.perf_counter()
+    training = gmm_vi.Training(standardized.astype(np.float32), settings)
+    training.train(0)
+    compiled = time.perf_counter()
+    training.train(settings.steps)
+    bounds = training.measure(training.points)[1].numpy()
+    seconds = {"compile": compiled - started, "nvil": time.perf_counter() - compiled}
+    return training, bounds, gmm_vi.best_restart(training, bounds)[0], seconds
+
+
+def in_data_units(fit: Parameters, centre: np.ndarray, scale: np.ndarray) -> Parameters:
+    """Parameters of standardised points in the units of the data."""
+    return Parameters(fit.weights, centre + scale * fit.means, scale * fit.stds)
+
+
+def em_parameters(em: Any) -> Parameters:
+    """Those of scikit-learn's EM."""
+    return Parameters(em.weights_, em.means_, np.sqrt(em.covariances_))
+
+
+def run_cells(
+    settings: Any, folder: utils.RunFolder, resume: bool, cells: Sequence[Any], function: Callable[[Any], dict]
+) -> None:
+    """Does every cell and writes metrics.json; a resumed run keeps the cells that it has."""
+    if resume and not folder.is_unfinished:
+        return
+    if not resume:
+        folder.start(settings)
+    results = []
+    for i, cell in enumerate(tqdm(cells, unit="cell", disable=None)):
+        path = folder.unfinished / f"cell-{i}.json"
+        if not path.exists():
+            utils.write_json(path, {"cell": dataclasses.asdict(cell), **function(cell)})
+        results.append(json.loads(path.read_text()))
+    with folder.finish() as staging:
+        config = {**dataclasses.asdict(settings), "versions": utils.versions()}
+        utils.write_json(staging / "metrics.json", {"config": config, "cells": results})

@@ -1,0 +1,303 @@
+"""Estimators of the bound's gradient side by side: bias, variance, direction and cost, on the same points.
+
+A run of `gmm_vi.py`'s algorithm gives parameters at its start, midway and at the end. At each, every estimator draws
+1000 gradients, which are 1000 restarts with equal parameters, so that one compiled program gives them all. They are
+compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by the
+sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
+
+    exact              the sum over z, no sample
+    score function     zs.nvil without a baseline
+    moving mean        zs.nvil, the baseline the signal's mean
+    network            zs.nvil, the baseline the network of gmm_vi.py as it is at that moment
+    normalised         the same, with the signal's variance normalised
+    leave-one-out      zs.nvil, each sample's baseline the mean of the others' signals
+    vimco, rws         zs.vimco and zs.rws, which target other objectives
+    sgvb, one-hot      zs.sgvb on the one-hot sample, its refusal by-passed
+    concrete, t        zs.sgvb on zs.ExpConcrete of temperature t, for z and for its relaxed prior
+
+    python report/gmm_estimators.py --out FOLDER
+
+metrics.json has for each cell (K, samples, moment) and each estimator `microseconds`, the time of one gradient, and for
+`model` and `posterior`:
+
+    norm, target_norm   of the bound's exact gradient and of the target's
+    bias, bias_se       norm of the mean gradient less the bound's, and what noise alone would make of it
+    target_bias         the same from the target's; null where that has no exact gradient
+    variance            sum of the variances of the gradient's entries
+    cosine              mean cosine of the angle to the bound's gradient
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cells
+import numpy as np
+from scipy.special import gammaln
+
+import gmm_vi
+import utils
+from utils import setting
+
+import tensorflow as tf  # isort: skip
+import zhusuan as zs  # isort: skip
+
+MOMENTS = {"start": 0.0, "midway": 0.05, "end": 1.0}  # shares of the steps
+KS, SAMPLES = (2, 3, 5, 10), (1, 2, 5, 10, 20)
+TEMPERATURES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Components, samples of z a point, and the moment of the run."""
+
+    k: int
+    n_samples: int
+    moment: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result."""
+
+    seed: int = setting(0, "seed of everything random", 0, 2**31 - 1)
+    out: str = setting("report/runs/gmm-estimators", "folder for metrics.json")
+    n: int = setting(100)
+    separation: float = setting(3.0)
+    steps: int = setting(5000)
+    replicates: int = setting(1000)
+
+
+class Replicates(tf.Module):
+    """R copies of the state of one restart, each with variables, and so a gradient, of its own.
+
+    Args:
+        state: a restart's variables of mixture, posterior and baseline.
+        points: standardised points `[N, 2]`.
+        n_samples: samples of z a point.
+        replicates: R.
+    """
+
+    def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int, replicates: int) -> None:
+        super().__init__()
+        settings = gmm_vi.Settings(k=len(state[0]), restarts=replicates)
+        means = np.zeros([replicates, settings.k, 2], np.float32)
+        self.x = tf.constant(points, tf.float32)
+        self.n_samples = n_samples
+        self.mixture, self.posterior = gmm_vi.Mixture(means, settings), gmm_vi.Posterior(means, settings)
+        self.baseline = gmm_vi.Baseline((replicates,), settings.baseline_units, np.random.default_rng(0))
+        self.learned = {"model": self.mixture.trainable_variables, "posterior": self.posterior.trainable_variables}
+        variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(np.broadcast_to(value, variable.shape))
+
+    def log_joint(self, values: dict[str, tf.Tensor]) -> tf.Tensor:
+        """log p(x, z), `[S, R, N]`."""
+        return gmm_vi.mixture(values, *self.mixture(), self.x.shape[0], self.n_samples).log_joint()
+
+    def estimate(self, estimator: Callable[..., tf.Tensor], **options: Any) -> zs.StochasticTensor:
+        """An estimator's cost on samples of the posterior, `[R, N]`."""
+        posterior = self.posterior(self.x, self.n_samples)
+        return estimator(self.log_joint, {"x": self.x}, {"z": posterior["z"]}, axis=0, **options)[0]
+
+    def signal(self, z: zs.StochasticTensor) -> tf.Tensor:
+        """log p(x, z) - log q(z | x) of a sample, `[S, R, N]`, without a gradient."""
+        return tf.stop_gradient(self.log_joint({"x": self.x, "z": z}) - z.distribution.log_prob(z))
+
+    def every(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """log p(x, z) and log q(z | x) for every z, `[R, N, K]`."""
+        log_p = gmm_vi.log_joints(self.x, *self.mixture())
+        return tf.transpose(log_p, [1, 2, 0]), tf.nn.log_softmax(self.posterior.logits(self.x))
+
+    # The costs to minimise, `[R, N]`, of which the gradient is taken.
+
+    def exact(self) -> tf.Tensor:
+        """By the sum over z."""
+        log_p, log_q = self.every()
+        return -tf.reduce_sum(tf.exp(log_q) * (log_p - log_q), axis=-1)
+
+    def score_function(self) -> tf.Tensor:
+        return self.estimate(zs.nvil)
+
+    def moving_mean(self) -> tf.Tensor:
+        """With what a moving mean of the signal goes to where the parameters stand still: the bound."""
+        return self.estimate(zs.nvil, baseline=tf.stop_gradient(-tf.reduce_mean(self.exact())))
+
+    def network(self) -> tf.Tensor:
+        return self.estimate(zs.nvil, baseline=tf.stop_gradient(self.baseline(self.x)))
+
+    def normalised(self) -> tf.Tensor:
+        """By the moments that moving averages go to where the parameters stand still."""
+        baseline = tf.stop_gradient(self.baseline(self.x))
+        log_p, log_q = self.every()
+        q, signal = tf.stop_gradient(tf.exp(log_q)), tf.stop_gradient(log_p - log_q) - baseline[..., None]
+        mean = tf.reduce_mean(tf.reduce_sum(q * signal, axis=-1))
+        variance = tf.reduce_mean(tf.reduce_sum(q * tf.square(signal - mean), axis=-1))
+        return self.estimate(
+            zs.nvil, baseline=baseline, variance_normalization=lambda s: (s - mean) / tf.sqrt(tf.maximum(variance, 1.0))
+        )
+
+    def leave_one_out(self) -> tf.Tensor:
+        z = self.posterior(self.x, self.n_samples)["z"]
+        signal = self.signal(z)
+        others = (tf.reduce_sum(signal, axis=0) - signal) / (self.n_samples - 1)
+        return zs.nvil(self.log_joint, {"x": self.x}, {"z": z}, baseline=others, axis=0)[0]
+
+    def vimco(self) -> tf.Tensor:
+        return self.estimate(zs.vimco)
+
+    def rws(self) -> tf.Tensor:
+        return self.estimate(zs.rws)
+
+    def sgvb_onehot(self) -> tf.Tensor:
+        """A pair of tensors says nothing of where it is from, so that it is not refused."""
+        z = self.posterior(self.x, self.n_samples)["z"]
+        return -zs.sgvb(self.log_joint, {"x": self.x}, {"z": (z.tensor, z.distribution.log_prob(z))}, axis=0)
+
+    def concrete(self, temperature: float) -> tf.Tensor:
+        """With a relaxed prior (Maddison et al. 2017, section 3.3): one-hot z and its logits become ExpConcrete's."""
+        weight_logits, means, logstds = self.mixture()
+        with zs.BayesianNet() as posterior:
+            zs.ExpConcrete("log_z", temperature, self.posterior.logits(self.x), n_samples=self.n_samples)
+
+        def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
+            with zs.BayesianNet(values) as model:
+                logits = tf.repeat(weight_logits[..., None, :], self.x.shape[0], axis=-2)
+                log_z = zs.ExpConcrete("log_z", temperature, logits, n_samples=self.n_samples)
+                z = tf.exp(log_z)
+                zs.Normal("x", tf.matmul(z, means), logstd=tf.matmul(z, logstds), group_ndims=1)
+            return model.log_joint()
+
+        return -zs.sgvb(log_joint, {"x": self.x}, {"log_z": posterior["log_z"]}, axis=0)
+
+    # What vimco and rws target, by the sum over all counts of the samples' components.
+
+    def counts(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """All counts of S samples in K components `[C, K]`, and their logarithmic multinomial coefficients `[C]`."""
+        k, s = self.mixture.means.shape[1], self.n_samples
+        bars = np.array(list(itertools.combinations(range(s + k - 1), k - 1)), int).reshape(-1, k - 1)
+        edges = np.hstack([np.full([len(bars), 1], -1), bars, np.full([len(bars), 1], s + k - 1)])
+        counts = np.diff(edges, axis=1) - 1
+        coefficients = gammaln(s + 1) - gammaln(counts + 1).sum(axis=1)
+        return tf.constant(counts, tf.float32), tf.constant(coefficients, tf.float32)
+
+    def vimco_target(self) -> tf.Tensor:
+        """- E[log mean w]."""
+        log_p, log_q = self.every()
+        counts, coefficients = self.counts()
+        probability = tf.exp(coefficients + tf.einsum("ck,rnk->rnc", counts, log_q))
+        log_w = tf.math.log(counts) + (log_p - log_q)[..., None, :]  # [R, N, C, K]
+        return -tf.reduce_sum(probability * (tf.reduce_logsumexp(log_w, -1) - np.log(self.n_samples)), axis=-1)
+
+    def rws_target(self) -> tf.Tensor:
+        """- E[sum of normalised weights times (log p + log q)], expectation and weights held constant."""
+        log_p, log_q = self.every()
+        counts, coefficients = self.counts()
+        probability = tf.exp(coefficients + tf.einsum("ck,rnk->rnc", counts, log_q))
+        weights = tf.nn.softmax(tf.math.log(counts) + (log_p - log_q)[..., None, :])
+        mean_weights = tf.stop_gradient(tf.einsum("rnc,rnck->rnk", probability, weights))
+        return -tf.reduce_sum(mean_weights * (log_p + log_q), axis=-1)
+
+
+def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> tuple[dict[str, np.ndarray], float]:
+    """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`; and the
+    seconds that one of them takes."""
+
+    @tf.function(jit_compile=True)
+    def compiled() -> dict[str, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(tf.reduce_mean(cost(), axis=-1))
+        return tape.gradient(total, replicates.learned, unconnected_gradients="zero")
+
+    values = compiled()
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        values = compiled()
+        seconds.append(time.perf_counter() - started)
+    flat = {
+        part: -np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1) for part, each in values.items()
+    }
+    return flat, float(np.median(seconds)) / replicates.mixture.means.shape[0]
+
+
+def compare(drawn: np.ndarray, exact: np.ndarray, target: np.ndarray | None) -> dict[str, float | None]:
+    """What metrics.json says of gradients `[R, parameters]`: see above."""
+    drawn = drawn.astype(np.float64)
+    mean, variance = drawn.mean(axis=0), drawn.var(axis=0, ddof=1).sum()
+    norms = np.linalg.norm(drawn, axis=1) * np.linalg.norm(exact)
+    return {
+        "norm": float(np.linalg.norm(exact)),
+        "target_norm": None if target is None else float(np.linalg.norm(target)),
+        "bias": float(np.linalg.norm(mean - exact)),
+        "bias_se": float(np.sqrt(variance / len(drawn))),
+        "target_bias": None if target is None else float(np.linalg.norm(mean - target)),
+        "variance": float(variance),
+        "cosine": float(np.mean(drawn @ exact / np.maximum(norms, 1e-30))),
+    }
+
+
+def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[np.ndarray]]]:
+    """Standardised points `[N, 2]` of a random mixture, and the best restart's variables at each moment of a run."""
+    given = gmm_vi.Settings(k=k, n=settings.n, separation=settings.separation, steps=settings.steps, seed=settings.seed)
+    zs.set_seed(settings.seed)
+    truth = gmm_vi.draw_truth(given, np.random.default_rng([settings.seed, 0]))
+    points, _, _ = cells.standardize(gmm_vi.draw_data(truth, settings.n)[0][None])
+    training = gmm_vi.Training(points[0].astype(np.float32), given)
+    states, done = {}, 0
+    for moment, share in MOMENTS.items():
+        steps = round(share * settings.steps) - done
+        training.train(steps)
+        done += steps
+        states[moment] = [variable.numpy() for variable in training.learned]
+    best, _ = gmm_vi.choose_restart(training, points[0])
+    return points[0], {moment: [value[best] for value in state] for moment, state in states.items()}
+
+
+def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """All estimators in a cell."""
+    points, states = trajectory(cell.k, settings)
+    state = states[cell.moment]
+    single = Replicates(state, points, cell.n_samples, 1)
+    exact, _ = gradients(single, single.exact)
+    targets = {"vimco": gradients(single, single.vimco_target)[0], "rws": gradients(single, single.rws_target)[0]}
+    many = Replicates(state, points, cell.n_samples, settings.replicates)
+    estimators: dict[str, Callable[[], tf.Tensor]] = {
+        "exact": many.exact,
+        "score function": many.score_function,
+        "moving mean": many.moving_mean,
+        "network": many.network,
+        "normalised": many.normalised,
+        "rws": many.rws,
+        "sgvb, one-hot": many.sgvb_onehot,
+    }
+    if cell.n_samples > 1:
+        estimators |= {"leave-one-out": many.leave_one_out, "vimco": many.vimco}
+    for temperature in TEMPERATURES if cell.n_samples == 1 else (0.5,):
+        estimators[f"concrete, {temperature}"] = lambda t=temperature: many.concrete(t)
+    results = {}
+    for name, cost in estimators.items():
+        drawn, seconds = gradients(many, cost)
+        target = {} if name.startswith(("concrete", "sgvb")) else targets.get(name, exact)
+        results[name] = {"microseconds": 1e6 * seconds}
+        for part, values in drawn.items():
+            results[name][part] = compare(values, exact[part][0], target[part][0] if target else None)
+    return {"estimators": results}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    with utils.open_run(Settings, "gmm_estimators", __doc__, (), argv) as (settings, _, folder, resume):
+        pairs = dict.fromkeys([*((k, 5) for k in KS), *((3, s) for s in SAMPLES)])
+        grid = [Cell(k, n_samples, moment) for k, n_samples in pairs for moment in MOMENTS]
+        cells.run_cells(settings, folder, resume, grid, lambda cell: measure(cell, settings))
+
+
+if __name__ == "__main__":
+    utils.run_main(main)

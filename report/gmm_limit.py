@@ -1,0 +1,153 @@
+"""The error of the estimate against N, beside the Cramér-Rao bound: how near it comes to what any could reach.
+
+One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
+restarts each; EM, from the truth, gives the local maximum of the likelihood that belongs to it. The Fisher information
+of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations,
+pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
+
+    python report/gmm_limit.py --out FOLDER
+
+metrics.json has for each cell the `bound`, the square roots of that diagonal, and for `estimate` and `em`:
+
+    rms_error, median_error, bias   for each parameter, over the data sets
+    bias_se                         the standard error of the bias
+    coverage                        share of data sets whose 95 % interval, from the information at the estimate, holds
+                                    the truth; one that cannot be computed holds nothing
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import cells
+import numpy as np
+from scipy.special import logsumexp
+
+import gmm_vi
+import utils
+from gmm_vi import Parameters
+from utils import setting
+
+import zhusuan as zs  # isort: skip
+
+SEPARATIONS = (1.5, 2.0, 3.0, 4.0, 6.0)
+SIZES = (100, 300, 1000, 3000, 10_000)
+NAMES = [*(f"pi_{k}" for k in (1, 2)), *(f"{p}_{k}{d}" for p in ("mu", "sigma") for k in (1, 2, 3) for d in (1, 2))]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A separation of the means, in root-mean-square standard deviations, and the points of a data set."""
+
+    separation: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the result."""
+
+    seed: int = setting(0, "seed of everything random", 0, 2**31 - 1)
+    out: str = setting("report/runs/gmm-limit", "folder for metrics.json")
+    data_sets: int = setting(100)
+    restarts: int = setting(3)
+    steps: int = setting(5000)
+    batch_size: int = setting(128)
+
+
+def truth(separation: float) -> Parameters:
+    """The mixture: a triangle of equal sides with unequal weights and standard deviations."""
+    angles = np.pi / 2 + 2 * np.pi * np.arange(3) / 3
+    stds = np.array([[0.7, 1.2], [1.1, 0.8], [1.0, 1.1]])
+    stds /= np.sqrt(np.mean(np.square(stds)))
+    means = separation / np.sqrt(3) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return Parameters(np.array([0.3, 0.25, 0.45]), means, stds)
+
+
+def vector(parameters: Parameters) -> np.ndarray:
+    """The 14 free parameters, in the order of `NAMES`."""
+    return np.concatenate([parameters.weights[:-1], parameters.means.ravel(), parameters.stds.ravel()])
+
+
+def fisher_information(parameters: Parameters, points_per_axis: int = 300) -> np.ndarray:
+    """The Fisher information of one point, by the trapezoidal rule over the plane to 9 standard deviations."""
+    low = (parameters.means - 9 * parameters.stds).min(axis=0)
+    high = (parameters.means + 9 * parameters.stds).max(axis=0)
+    axes = [np.linspace(low[d], high[d], points_per_axis) for d in range(2)]
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    log_joint = gmm_vi.exact_log_joint(points, parameters)
+    log_p = logsumexp(log_joint, axis=-1)
+    q = np.exp(log_joint - log_p[:, None])
+    standardized = (points[:, None] - parameters.means) / parameters.stds  # [points, K, 2]
+    scores = np.concatenate(
+        [
+            q[:, :-1] / parameters.weights[:-1] - q[:, -1:] / parameters.weights[-1],
+            (q[..., None] * standardized / parameters.stds).reshape(len(points), -1),
+            (q[..., None] * (standardized**2 - 1) / parameters.stds).reshape(len(points), -1),
+        ],
+        axis=1,
+    )
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    return (scores * (np.exp(log_p) * cell)[:, None]).T @ scores
+
+
+def standard_errors(parameters: Parameters, n: int) -> np.ndarray:
+    """Of unbiased estimates from n points, at best: NaN where the information cannot be inverted."""
+    try:
+        variances = np.diag(np.linalg.inv(fisher_information(parameters))) / n
+    except np.linalg.LinAlgError:
+        variances = np.full(len(NAMES), np.nan)
+    return np.sqrt(np.where(variances > 0, variances, np.nan))
+
+
+def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """Draws the data sets of a cell, fits them, and compares the errors with the bound."""
+    true = truth(cell.separation)
+    zs.set_seed(settings.seed)
+    points = np.stack([gmm_vi.draw_data(true, cell.n)[0] for _ in range(settings.data_sets)])
+    standardized, centres, scales = cells.standardize(points)
+    fitted = gmm_vi.Settings(
+        k=3, restarts=settings.restarts, steps=settings.steps, batch_size=settings.batch_size, seed=settings.seed
+    )
+    training, _, best, seconds = cells.fit_data_sets(standardized, fitted)
+    fits: dict[str, list[Parameters]] = {"estimate": [], "em": []}
+    for d, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
+        start = Parameters(true.weights, (true.means - centre) / scale, true.stds / scale)
+        scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
+        em = cells.em_parameters(gmm_vi.fit_em(standardized[d], fitted, start))
+        for name, fit in (("estimate", scores["parameters"]), ("em", em)):
+            fit = cells.in_data_units(fit, centre, scale)
+            fits[name].append(fit.reorder(gmm_vi.match(fit, true, scale)))
+    return {
+        "seconds": seconds,
+        "bound": dict(zip(NAMES, standard_errors(true, cell.n).tolist(), strict=True)),
+        **{name: summary(each, true, cell.n) for name, each in fits.items()},
+    }
+
+
+def summary(fits: list[Parameters], true: Parameters, n: int) -> dict[str, dict[str, float]]:
+    """Errors of fits to many data sets of n points, and coverage of their intervals, for each parameter."""
+    errors = np.stack([vector(fit) for fit in fits]) - vector(true)
+    inside = np.abs(errors) < 1.96 * np.stack([standard_errors(fit, n) for fit in fits])  # NaN holds nothing
+    statistics = {
+        "rms_error": np.sqrt(np.mean(np.square(errors), axis=0)),
+        "median_error": np.median(np.abs(errors), axis=0),
+        "bias": errors.mean(axis=0),
+        "bias_se": errors.std(axis=0, ddof=1) / np.sqrt(len(errors)),
+        "coverage": inside.mean(axis=0),
+    }
+    return {name: dict(zip(NAMES, values.tolist(), strict=True)) for name, values in statistics.items()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    with utils.open_run(Settings, "gmm_limit", __doc__, (), argv) as (settings, _, folder, resume):
+        grid = [Cell(separation, n) for separation in SEPARATIONS for n in SIZES]
+        cells.run_cells(settings, folder, resume, grid, lambda cell: fit_cell(cell, settings))
+
+
+if __name__ == "__main__":
+    utils.run_main(main)
