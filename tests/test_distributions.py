@@ -312,7 +312,7 @@ def test_gradients_flow_through_relaxed_samples(mode, dtype):
     logits = tf.constant([0.3, -0.5, 1.0], dtype)
 
     def gradient():
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(logits)
             x = ExpConcrete(0.5, logits).sample()
         return x, tape.jacobian(x, logits, experimental_use_pfor=False)

@@ -225,6 +225,58 @@ def test_the_baseline_is_no_part_of_the_estimate(few_steps):
     assert not np.allclose(q, q_shifted)
 
 
+# Several data sets
+
+
+def test_several_data_sets_are_fitted_as_each_by_itself():
+    """On one tensor axis, restarts of a data set share its points; the exact gradient of each is its own."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2, 40, 2)).astype(np.float32) * [[[1.0, 2.0]], [[3.0, 0.5]]]
+    points = points.astype(np.float32)
+    settings = Settings(k=3, restarts=4, steps=10)
+    together = gmm_vi.Training(points, settings)
+    assert together.mixture.means.shape == (2, 4, 3, 2)
+    log_likelihoods, bounds = together.measure(together.points)
+    assert bounds.shape == (2, 4)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(together.measure(together.points)[1])
+    gradients = tape.gradient(total, [together.mixture.means, together.posterior.centres])
+    for d in range(2):
+        alone = gmm_vi.Training(points[d], settings)
+        for ours, theirs in zip(alone.learned, together.learned, strict=True):
+            ours.assign(theirs[d])
+        with tf.GradientTape() as tape:
+            measured = alone.measure(alone.points)
+            total = tf.reduce_sum(measured[1])
+        np.testing.assert_allclose(measured[0], log_likelihoods[d], rtol=1e-5)
+        np.testing.assert_allclose(measured[1], bounds[d], rtol=1e-5)
+        for ours, theirs in zip(
+            tape.gradient(total, [alone.mixture.means, alone.posterior.centres]), gradients, strict=True
+        ):
+            np.testing.assert_allclose(ours, theirs[d], rtol=1e-4, atol=1e-6)
+        scores = gmm_vi.evaluate(together, (d, 1), points[d].astype(float))
+        assert scores["lower_bound"] == pytest.approx(float(bounds[d, 1]), rel=1e-5)
+    before = [v.numpy() for v in together.learned]
+    together.train(tf.constant(20))
+    after = together.measure(together.points)[1]
+    assert np.all(after.numpy().max(axis=1) > bounds.numpy().max(axis=1))
+    for variable, value in zip(together.learned, before, strict=True):
+        changed = np.abs(variable.numpy() - value).reshape(2, 4, -1).max(axis=-1)
+        assert changed.min() > 0, variable.name
+
+
+def test_the_best_restart_of_each_data_set_is_no_degenerate_one():
+    training = gmm_vi.Training(
+        np.random.default_rng(0).normal(size=(2, 30, 2)).astype(np.float32), Settings(k=2, restarts=3)
+    )
+    scales = np.zeros([2, 3, 2, 2], np.float32)
+    scales[0, 2, 1, 0] = scales[1, :, 0, 1] = -20.0  # one restart of the first data set, all of the second
+    training.mixture.log_scales.assign(scales)
+    best, kept_out = gmm_vi.best_restart(training, np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 0.0]]))
+    np.testing.assert_array_equal(best, [0, 1])
+    np.testing.assert_array_equal(kept_out, [1, 0])
+
+
 # The guard against degenerate components
 
 
