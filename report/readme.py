@@ -101,7 +101,8 @@ def bench_tables() -> str:
         "MFLOP of matrix products. The fastest product of large matrices that a system here reaches is "
         f"{rates['float32'] / 1e9:.0f} GFLOP/s in float32 ({limit['float32']['case']}) and "
         f"{rates['bfloat16'] / 1e9:.0f} in bfloat16 ({limit['bfloat16']['case']}): the limit below is that of "
-        "the row's precision. Start is what the first round takes beyond the median of the others, at least 0: compilation above all, but not imports.",
+        "the row's precision. Start is what the first round takes beyond the median of the others, at least 0: "
+        "compilation above all, but not imports.",
         "",
         "A run starts training after its imports, reading its data, building and compiling:",
         "",
