@@ -35,6 +35,7 @@ readme: setup
 	$(VENV)/python report/readme.py
 
 bench: .venv-bench/installed
+	.venv-bench/bin/python -m pytest tests/test_bench.py
 	.venv-bench/bin/python benchmarks/bench.py
 	.venv-bench/bin/python report/readme.py
 

@@ -1,11 +1,13 @@
-"""Measures the speed of this project against the same model in other systems, and what part 2 costs.
+"""Measures the speed of this project against the same model in other systems, what part 2 costs, and how soon both
+parts begin to train.
 
 Each system runs in a process of its own, since the thread pools of several in one process disturb each other. It is
 started once and warmed up by one round, which compiles; then rounds of all systems alternate, in a new order each time,
 while the others wait. Speeds are therefore compared within a round, as ratios. Every system trains the same network
-from the same weights on the same images; a bound that differs from the others' stops the benchmark.
+from the same weights on the same binary images, which each prepares by the same NumPy code in the round that is timed;
+a bound that differs from the others' stops the benchmark.
 
-    python benchmarks/bench.py                      # everything, about 20 minutes on 2 idle cores
+    python benchmarks/bench.py                      # everything, about 15 minutes on 2 idle cores
     python benchmarks/bench.py --only training      # one part; the others' results stay
 
 Results go to benchmarks/results/, figures to benchmarks/.
@@ -18,14 +20,16 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -66,6 +70,31 @@ SYSTEMS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "Keras": ("keras_vae", {p: {"precision": p} for p in ("float32", "bfloat16")}),
 }
 
+# What each script does at its defaults until its training can begin.
+STARTS = {
+    "gmvae.py": """
+import gmvae
+import utils
+settings = gmvae.Settings()
+gmvae.Training(utils.read_images(settings.data).train, settings).compile()
+""",
+    "gmm_vi.py": """
+import gmm_vi
+settings = gmm_vi.Settings()
+points, *_ = gmm_vi.read_data(settings, {})
+points = ((points - points.mean(axis=0)) / points.std(axis=0)).astype("float32")
+training = gmm_vi.Training(points, settings)
+training.train(0)
+training.measure(points)
+""",
+}
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the benchmark."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Measuring
@@ -103,12 +132,18 @@ class Worker:
         """Seconds and value of the round that runs."""
         try:
             return self.connection.recv()
-        except EOFError:
-            raise SystemExit(Path(self.log.name).read_text() + f"error: {self.case} stopped") from None
+        except (EOFError, ConnectionResetError):
+            sys.stderr.write(Path(self.log.name).read_text(errors="replace"))
+            self.close()
+            fail(
+                f"{self.case} ended with exit code {self.process.exitcode}; mend what its messages above tell, or free "
+                "memory where there are none"
+            )
 
     def round(self) -> tuple[float, float]:
         """Runs a round."""
-        self.connection.send(True)
+        with suppress(BrokenPipeError):  # it has stopped by itself, which the result tells
+            self.connection.send(True)
         return self.result()
 
     def close(self) -> None:
@@ -145,12 +180,20 @@ def check(results: dict[str, dict[str, Any]], tolerance: float) -> None:
     common = float(np.nanmedian([result["value"] for result in results.values()]))
     for name, result in results.items():
         if not abs(result["value"] - common) <= tolerance:
-            raise SystemExit(f"error: {name} gives {result['value']:.3f}, the systems' median is {common:.3f}")
+            fail(
+                f"{name} gives {result['value']:.3f}, the systems' median is {common:.3f}; see by tests/test_bench.py "
+                "which is another model"
+            )
 
 
 def spread(values: Any) -> dict[str, float]:
     """Median and extremes."""
     return {"median": float(np.median(values)), "min": float(np.min(values)), "max": float(np.max(values))}
+
+
+def compilation(result: dict[str, Any]) -> float:
+    """Seconds of a case's first round beyond those of its median round, at least 0."""
+    return max(0.0, result["start"] - float(np.median(result["seconds"])))
 
 
 def rows(results: dict[str, dict[str, Any]], chosen: dict[str, str], units: float) -> dict[str, dict[str, Any]]:
@@ -163,7 +206,7 @@ def rows(results: dict[str, dict[str, Any]], chosen: dict[str, str], units: floa
 
     Returns:
         for each system its `case`; `rate`, in units per second, and `ratio`, ours over its own in the same round, both
-        as spread over rounds; and `compilation`, the seconds of its start beyond a round's.
+        as spread over rounds; and its `compilation`.
     """
     seconds = {system: np.array(results[case]["seconds"]) for system, case in chosen.items()}
     return {
@@ -171,7 +214,7 @@ def rows(results: dict[str, dict[str, Any]], chosen: dict[str, str], units: floa
             "case": case,
             "rate": spread(units / seconds[system]),
             "ratio": spread(seconds[system] / seconds[OURS]),
-            "compilation": results[case]["start"] - float(np.median(seconds[system])),
+            "compilation": compilation(results[case]),
         }
         for system, case in chosen.items()
     }
@@ -248,36 +291,47 @@ def sampling(rounds: int) -> dict[str, Any]:
 
 def gmm(rounds: int) -> dict[str, Any]:
     """Seconds of a gradient step of part 2, compilation and peak memory, along each of N, K and the restarts."""
+
+    @cache  # the curves meet in one point
+    def cost(**settings: int) -> dict[str, Any]:
+        case = Case("ours_gmm", "training", {**settings, "steps": GMM_STEPS})
+        (result,) = measure({"n = {n}, k = {k}, restarts = {restarts}".format(**settings): case}, rounds).values()
+        return {
+            **settings,
+            "seconds_per_step": spread(np.array(result["seconds"]) / GMM_STEPS),
+            "compilation": compilation(result),
+            "peak_memory_mib": result["value"],
+        }
+
     common = {"n": 100, "k": 3, "restarts": 50, "batch_size": 512}
     curves = {
         "n": [10**exponent for exponent in range(2, 8)],
         "k": [2, 3, 5, 10, 20],
-        "restarts": [1, 2, 5, 10, 20, 50, 100, 200],
+        "restarts": [1, 3, 10, 50, 200],
     }
-    measured: dict[str, Any] = {}
-    for axis, values in curves.items():
-        measured[axis] = []
-        for value in values:
-            case = Case("ours_gmm", "training", {**common, axis: value, "steps": GMM_STEPS})
-            (result,) = measure({f"{axis} = {value}": case}, rounds).values()
-            seconds = np.array(result["seconds"])
-            measured[axis].append(
-                {
-                    **common,
-                    axis: value,
-                    "seconds_per_step": spread(seconds / GMM_STEPS),
-                    "compilation": result["start"] - float(np.median(seconds)),
-                    "peak_memory_mib": result["value"],
-                }
-            )
+    measured = {axis: [cost(**{**common, axis: value}) for value in values] for axis, values in curves.items()}
     return {"steps": GMM_STEPS, "curves": measured}
 
 
+def start(rounds: int) -> dict[str, Any]:
+    """Seconds of processes, one after the other, that end where a script at its defaults begins to train."""
+    seconds: dict[str, list[float]] = {script: [] for script in STARTS}
+    for script, code in STARTS.items():
+        for _ in range(rounds):
+            began = time.perf_counter()
+            if subprocess.run([sys.executable, "-c", code], cwd=HERE.parent).returncode:
+                fail(f"{script} does not start; mend what its messages above tell")
+            seconds[script].append(time.perf_counter() - began)
+        print(f"  {script:<36}" + ", ".join(f"{s:.3f}" for s in seconds[script]) + " s", flush=True)
+    return {"seconds": seconds}
+
+
 PARTS: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
-    "limit": (limit, 5),
-    "training": (training, 7),
-    "sampling": (sampling, 7),
-    "gmm": (gmm, 7),
+    "limit": (limit, 3),
+    "training": (training, 5),
+    "sampling": (sampling, 5),
+    "gmm": (gmm, 5),
+    "start": (start, 2),
 }
 
 
@@ -294,24 +348,37 @@ def machine() -> dict[str, Any]:
     }
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes JSON, whole or not at all: `utils.write_json`, which would load TensorFlow."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.error = lambda message: fail(f"{message}; see --help")
     parser.add_argument("--only", choices=PARTS, help="measure one part")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every system (default: 5 to 7)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every system (default: 2 to 5)")
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: wanted at least 1")
     os.environ.update(ENVIRONMENT)
-    for name in [arguments.only] if arguments.only else PARTS:
-        print(name, flush=True)
-        part, rounds = PARTS[name]
-        content = {"machine": machine(), "rounds": arguments.rounds or rounds, **part(arguments.rounds or rounds)}
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    from benchmarks import figures  # only now, as it loads TensorFlow, whose threads are not to sit beside a system
+    try:
+        for name in [arguments.only] if arguments.only else PARTS:
+            print(name, flush=True)
+            part, rounds = PARTS[name]
+            content = {"machine": machine(), "rounds": arguments.rounds or rounds, **part(arguments.rounds or rounds)}
+            write_json(RESULTS / f"{name}.json", content)
+        from benchmarks import figures  # only now, as it loads TensorFlow, whose threads are not to sit beside a system
 
-    figures.draw()
+        figures.draw()
+    except ImportError as error:
+        fail(f"{error.name} is not installed; use make bench")
+    except OSError as error:
+        fail(f"{error}; make room or give the right to write there")
 
 
 if __name__ == "__main__":

@@ -64,29 +64,28 @@ def speed_figure(limit: dict[str, Any], training: dict[str, Any]) -> Figure:
 
 
 def gmm_figure(gmm: dict[str, Any]) -> Figure:
-    """Time of a step against N, K and the restarts, and peak memory against N."""
+    """Time of a step and peak memory, each against N, K and the restarts."""
     figure = Figure(figsize=(6.9, 3.6))
-    by_n, by_k, by_restarts, memory = figure.subplots(2, 2).flat
+    times, memories = figure.subplots(2, 3, sharex="col", sharey="row")
     labels = {"n": "points N", "k": "components K", "restarts": "restarts together"}
-    for ax, (axis, label) in zip((by_n, by_k, by_restarts), labels.items(), strict=True):
+    for (axis, label), time, memory in zip(labels.items(), times, memories, strict=True):
         points = gmm["curves"][axis]
         values, restarts = (np.array([point[name] for point in points]) for name in (axis, "restarts"))
         step = {name: 1e6 * np.array([point["seconds_per_step"][name] for point in points]) for name in SPREAD}
         for share, marker, name in ((1, "o", "a step of all restarts"), (restarts, "s", "the same for each restart")):
             middle, low, high = (step[name] / share for name in SPREAD)
-            ax.errorbar(values, middle, yerr=(middle - low, high - middle), marker=marker, markersize=3, label=name)
-        ax.set(xlabel=label, ylabel="microseconds", xscale="log", yscale="log")
-        ax.minorticks_off()
-        if axis == "n":
-            ax.set_title(f"batches of at most {points[0]['batch_size']} points")
-        else:
-            ax.set_xticks(values, values)
-    points = gmm["curves"]["n"]
-    peaks = [point["peak_memory_mib"] for point in points]
-    memory.plot([point["n"] for point in points], peaks, "D-", color="0.3", markersize=3)
-    memory.set(xlabel=labels["n"], ylabel="peak memory, MiB", xscale="log", ylim=(0, 1.1 * max(peaks)))
-    memory.minorticks_off()
-    figure.legend(*by_n.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+            time.errorbar(values, middle, yerr=(middle - low, high - middle), marker=marker, markersize=3, label=name)
+        memory.plot(values, [point["peak_memory_mib"] for point in points], "D-", color="0.3", markersize=3)
+        time.set(xscale="log", yscale="log")
+        memory.set_xlabel(label)
+        if axis != "n":
+            memory.set_xticks(values, values)
+        time.minorticks_off()
+        memory.minorticks_off()
+    times[0].set(ylabel="microseconds", title=f"batches of at most {gmm['curves']['n'][0]['batch_size']} points")
+    memories[0].set_ylabel("peak memory, MiB")
+    memories[0].set_ylim(bottom=0)  # all three are shared
+    figure.legend(*times[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 

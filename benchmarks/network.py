@@ -1,6 +1,8 @@
 """The work that every system does: the network, its start, its data and its arithmetic. No framework is loaded here."""
 
 import gzip
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ ENCODER = (784, 500, 500, 80)  # units of each layer; the last gives mean and lo
 DECODER = (40, 500, 500, 784)
 COMPONENTS = 10
 LEARNING_RATE = 1e-3
-TRAINED = 30_000  # images; an epoch of these is a round, about two seconds
+TRAINED = 20_000  # images; an epoch of these is a round, one or two seconds
 SCORED = 200  # images
 DATA = Path(__file__).resolve().parent.parent / "data" / "mnist" / "train-images-idx3-ubyte.gz"
 
@@ -20,10 +22,23 @@ def images(n: int = TRAINED) -> np.ndarray:
         return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 784)[:n].copy()
 
 
+def binarise(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`gmvae.binarise`, which would load TensorFlow."""
+    return rng.integers(0, 255, grey.shape, dtype=np.uint8) < grey
+
+
+def epochs(batch_size: int) -> Iterator[np.ndarray]:
+    """The data of one epoch after the other, shuffled and binarised anew, bool `[steps, batch_size, 784]`: the images
+    of `gmvae.Training.epoch_data`. An epoch is made when it is asked for, in the round that trains on it."""
+    grey = images()
+    for epoch in itertools.count():
+        rng = np.random.default_rng([0, epoch])
+        yield binarise(grey[rng.permutation(TRAINED).reshape(-1, batch_size)], rng)
+
+
 def binary_images(n: int = SCORED) -> np.ndarray:
-    """The same, binarised once for all systems: 0 and 1, float32 `[n, 784]`."""
-    noise = np.random.default_rng(0).integers(0, 255, (n, 784), dtype=np.uint8)
-    return (noise < images(n)).astype(np.float32)
+    """The first images, binarised once for all systems: 0 and 1, float32 `[n, 784]`."""
+    return binarise(images(n), np.random.default_rng(0)).astype(np.float32)
 
 
 def start(seed: int = 0) -> list[np.ndarray]:

@@ -1,4 +1,7 @@
 import importlib
+import itertools
+import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -19,6 +22,13 @@ def test_flop_of_training_by_hand():
     assert network.scoring_flop(1) == 2 * forward
 
 
+def test_every_system_trains_on_the_same_binary_images():
+    trained = gmvae.Training(network.images(), gmvae.Settings(batch_size=500))
+    r = np.zeros([trained.n, network.COMPONENTS], np.float32)
+    for epoch, images in enumerate(itertools.islice(network.epochs(500), 2)):
+        np.testing.assert_array_equal(images, trained.epoch_data(epoch, r)[0])
+
+
 def results(**seconds):
     return {name: {"seconds": values, "start": 5.0, "value": 0.0} for name, values in seconds.items()}
 
@@ -29,24 +39,66 @@ def test_rates_and_ratios_are_paired_by_round():
     assert table[bench.OURS]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
     assert table["other"]["ratio"] == {"median": 1.0, "min": 0.5, "max": 2.0}  # ours over the other's, in images/s
     assert table["other"]["compilation"] == 3.0
+    assert bench.compilation({"start": 1.0, "seconds": [2.0]}) == 0.0
     assert bench.fastest(results(a=[1.0, 9.0, 9.0], b=[2.0, 2.0, 2.0]), ["a", "b"]) == "b"
 
 
-def test_a_system_that_does_other_work_stops_the_benchmark():
+def last_error(capsys, stopped):
+    """The last line, of a benchmark that ended in an error."""
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_system_that_does_other_work_stops_the_benchmark(capsys):
     measured = results(a=[1.0], b=[1.0], c=[1.0])
     bench.check(measured, 2.0)
     for wrong in (2.5, float("nan")):
         measured["c"]["value"] = wrong
-        with pytest.raises(SystemExit, match="c gives"):
+        with pytest.raises(SystemExit) as stopped:
             bench.check(measured, 2.0)
+        assert "c gives" in last_error(capsys, stopped)
+
+
+def test_a_worker_that_dies_ends_in_an_error(capfd):
+    with pytest.raises(SystemExit) as stopped:
+        bench.Worker(bench.Case("missing", "training", {}))
+    assert "ended with exit code 1" in last_error(capfd, stopped)
+
+
+def test_a_worker_that_is_killed_between_rounds_ends_in_an_error(capfd):
+    worker = bench.Worker(bench.Case("keras_vae", "product", {"n": 2, "precision": "float32", "compiled": False}))
+    worker.process.kill()
+    worker.process.join()
+    with closing(worker), pytest.raises(SystemExit) as stopped:
+        worker.round()
+    assert "ended with exit code -9" in last_error(capfd, stopped)
 
 
 @pytest.mark.parametrize("argv", [["--only", "nothing"], ["--rounds", "0"], ["surplus"]])
 def test_bad_usage(argv, capsys):
     with pytest.raises(SystemExit) as stopped:
         bench.main(argv)
-    assert stopped.value.code == 2
-    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+    assert last_error(capsys, stopped).endswith("; see --help")
+
+
+def test_start_tells_seconds_and_failure(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "STARTS", {"a.py": "import time; time.sleep(0.2)"})
+    assert all(0.2 < seconds < 20 for seconds in bench.start(2)["seconds"]["a.py"])
+    monkeypatch.setattr(bench, "STARTS", {"a.py": "1 / 0"})
+    with pytest.raises(SystemExit) as stopped:
+        bench.start(2)
+    assert "a.py does not start" in last_error(capsys, stopped)
+
+
+def test_a_result_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results" / "part.json"
+    bench.write_json(path, {"a": 1})
+    with pytest.raises(ValueError):
+        bench.write_json(path, {"a": float("nan")})
+    assert [file.name for file in path.parent.iterdir()] == ["part.json"]
+    assert json.loads(path.read_text()) == {"a": 1}
 
 
 def bound_of_ours(monkeypatch):

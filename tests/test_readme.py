@@ -39,8 +39,11 @@ def bench_results(folder):
     """Small results of the benchmark's parts, in a project's folder."""
     machine = {"cpu": "a CPU", "cores": 2, "versions": {"numpy": "2"}}
     one = {"median": 1.0, "min": 0.5, "max": 2.0}
-    table = {"PyTorch": {"case": "PyTorch, bfloat16", "rate": one, "ratio": one, "compilation": 1.0}}
-    peak = {"case": "JAX, 2 x 2", "flop_per_second": 4.0}
+    tables = {
+        name: {"PyTorch": {"case": f"PyTorch, {precision}", "rate": one, "ratio": one, "compilation": 1.5}}
+        for name, precision in (("float32", "float32"), ("best", "bfloat16"))
+    }
+    peaks = {name: {"case": "JAX, 2 x 2", "flop_per_second": flop} for name, flop in (("float32", 4), ("bfloat16", 8))}
     point = {
         "n": 100,
         "k": 3,
@@ -51,10 +54,11 @@ def bench_results(folder):
         "peak_memory_mib": 1.0,
     }
     parts = {
-        "limit": {"float32": peak, "bfloat16": peak},
-        "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": {"float32": table, "best": table}}},
-        "sampling": {"images": 2, "samples": 5, "flop_per_sample": 1.0, "float32": table},
+        "limit": peaks,
+        "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": tables}},
+        "sampling": {"images": 2, "samples": 5, "flop_per_sample": 1.0, "float32": tables["float32"]},
         "gmm": {"curves": {"n": [point]}},
+        "start": {"seconds": {"gmvae.py": [20.0, 10.0]}},
     }
     results = folder / "benchmarks" / "results"
     results.mkdir(parents=True)
@@ -67,7 +71,9 @@ def test_tables_of_speed_follow_the_results(readme, tmp_path, monkeypatch):
     results = bench_results(tmp_path)
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     first = readme.bench_tables(), readme.gmm_cost()
-    assert "| PyTorch | bfloat16: 1 (25 %) | 1.00 (0.50–2.00) |" in first[0]
+    assert "| PyTorch | 1 (25 %) | 1.00 (0.50–2.00) | 1.5 |" in first[0]
+    assert "| PyTorch | bfloat16: 1 (12 %) | 1.00 (0.50–2.00) | 1.5 |" in first[0]
+    assert "| `gmvae.py` | 20.0 | 10.0 |" in first[0]
     assert "costs 20.0000 ms against" in first[1]
     for name in ("sampling", "gmm"):
         path = results / f"{name}.json"
@@ -84,6 +90,16 @@ def test_results_of_two_machines_are_refused(readme, tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     with pytest.raises(ValueError, match="are of different machines"):
         readme.bench_tables()
+
+
+def test_an_error_is_one_line_and_leaves_the_readme(readme, tmp_path, monkeypatch, capsys):
+    (tmp_path / "README.md").write_text("no marks")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        readme.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: README.md: wanted the marks")
+    assert (tmp_path / "README.md").read_text() == "no marks"
 
 
 def test_a_result_of_another_seed_is_refused(readme, tmp_path, monkeypatch):

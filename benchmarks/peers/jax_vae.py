@@ -76,17 +76,15 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
     """An epoch of training; gives the mean bound."""
     weights = jax.device_put(network.start())
     adam = optax.adam(network.LEARNING_RATE)
-    images = jnp.asarray(network.images())
-    rng = np.random.default_rng(0)
+    epochs = network.epochs(batch_size)
 
     @partial(jax.jit, donate_argnums=0)
-    def train(state: Any, images: Array, batches: Array) -> tuple[Any, Array]:
+    def train(state: Any, batches: Array) -> tuple[Any, Array]:
         def step(state: Any, batch: Array) -> tuple[Any, Array]:
             weights, moments, key = state
-            key, pixels, code = jax.random.split(key, 3)
-            x = jax.random.bernoulli(pixels, images[batch] / 255.0).astype(jnp.float32)
-            noise = jax.random.normal(code, (batch_size, network.DECODER[0]))
-            value, gradient = jax.value_and_grad(bound)(weights, x, noise, precision)
+            key, now = jax.random.split(key)
+            noise = jax.random.normal(now, (batch_size, network.DECODER[0]))
+            value, gradient = jax.value_and_grad(bound)(weights, batch.astype(jnp.float32), noise, precision)
             updates, moments = adam.update(jax.tree.map(jnp.negative, gradient), moments)
             return (optax.apply_updates(weights, updates), moments, key), value
 
@@ -97,7 +95,7 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
 
     def epoch() -> float:
         nonlocal state
-        state, value = train(state, images, rng.permutation(len(images)).astype(np.int32).reshape(-1, batch_size))
+        state, value = train(state, jnp.asarray(next(epochs)))
         return value.item()
 
     return epoch

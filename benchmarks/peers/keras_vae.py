@@ -58,7 +58,7 @@ class MixtureVAE(keras.Model):
     def train_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         """A gradient step, as `fit` calls it."""
         with tf.GradientTape() as tape:
-            bound = self.bound(x, tf.random.normal([tf.shape(x)[0], network.DECODER[0]]))
+            bound = self.bound(tf.cast(x, tf.float32), tf.random.normal([tf.shape(x)[0], network.DECODER[0]]))
             loss = -bound
         self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
         self.mean_bound.update_state(bound)
@@ -78,16 +78,13 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
     # XLA, which Keras picks by itself, has slow products of bfloat16 on CPU; oneDNN, without it, has fast ones.
     compiled = "auto" if precision == "float32" else False
     model.compile(keras.optimizers.Adam(network.LEARNING_RATE), steps_per_execution=10, jit_compile=compiled)
-    images = tf.constant(network.images())
+    epochs = network.epochs(batch_size)
 
-    def binarise(batch: tf.Tensor) -> tf.Tensor:
-        p = tf.cast(tf.gather(images, batch), tf.float32) / 255.0
-        return tf.cast(tf.random.uniform(tf.shape(p)) < p, tf.float32)
+    def epoch() -> float:
+        batches = tf.data.Dataset.from_tensor_slices(next(epochs)).prefetch(tf.data.AUTOTUNE)
+        return model.fit(batches, verbose=0).history["bound"][-1]
 
-    # Shuffled as indices: elements of a data set cost microseconds each, batches gathered by index far less.
-    indices = tf.data.Dataset.range(len(images)).shuffle(len(images)).batch(batch_size, drop_remainder=True)
-    batches = indices.map(binarise, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    return lambda: model.fit(batches, shuffle=False, verbose=0).history["bound"][-1]
+    return epoch
 
 
 def product(n: int, precision: str, compiled: bool) -> Callable[[], float]:

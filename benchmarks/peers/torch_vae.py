@@ -66,26 +66,26 @@ def training(batch_size: int, precision: str, compiled: bool) -> Callable[[], fl
     torch.manual_seed(0)
     model = MixtureVAE(network.start())
     optimizer = torch.optim.Adam(model.parameters(), network.LEARNING_RATE, fused=True)
-    images = torch.from_numpy(network.images())
+    epochs = network.epochs(batch_size)
 
     def loss(batch: Tensor) -> Tensor:
-        x = torch.bernoulli(batch / 255)
         noise = torch.randn(batch_size, network.DECODER[0])
         with autocast(precision):
-            return -model.bound(x, noise)
+            return -model.bound(batch.float(), noise)
 
     if compiled:
         loss = torch.compile(loss)
 
     def epoch() -> float:
         total = torch.zeros([])
-        for batch in torch.randperm(len(images)).split(batch_size):
+        batches = torch.from_numpy(next(epochs))
+        for batch in batches:
             optimizer.zero_grad()
-            value = loss(images[batch])
+            value = loss(batch)
             value.backward()
             optimizer.step()
             total -= value.detach()
-        return total.item() * batch_size / len(images)
+        return total.item() / len(batches)
 
     return epoch
 
