@@ -348,16 +348,19 @@ class Training:
             step += 1
         return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
 
-    def compile(self) -> None:
-        """Compiles the epochs' programs by taking no step of them."""
-        no_steps, size, batch_size = tf.constant(0), self.classifier_batch_size, self.settings.batch_size
-        if self.done < self.classifier_epochs:
-            images = tf.zeros([self.n // size, size, PIXELS], tf.uint8)
-            self.classifier_epoch(images, images, no_steps)
-        if self.done < self.classifier_epochs + self.model_epochs:
-            images = tf.zeros([self.n // batch_size, batch_size, PIXELS], tf.bool)
+    def compile(self, epoch: int) -> None:
+        """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training."""
+        started = time.perf_counter()
+        if epoch < self.classifier_epochs:
+            images = tf.zeros([self.n // self.classifier_batch_size, self.classifier_batch_size, PIXELS], tf.uint8)
+            self.classifier_epoch(images, images, tf.constant(0))
+        else:
+            images = tf.zeros([self.n // self.settings.batch_size, self.settings.batch_size, PIXELS], tf.bool)
             r = tf.zeros([*images.shape[:2], self.settings.k])
-            self.epoch(images, r, tf.constant(0.0), no_steps)
+            self.epoch(images, r, tf.constant(0.0), tf.constant(0))
+        elapsed = time.perf_counter() - started
+        self.compile_seconds.assign_add(elapsed)
+        self.seconds.assign_sub(elapsed)
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
@@ -375,17 +378,17 @@ class Training:
         remedy = "start anew with a larger --batch-size"
         checkpoints = Checkpoints(folder, self.checkpoint, SAVE_EVERY, remedy)
         checkpoints.restore()
-        started = time.perf_counter()
-        self.compile()
-        self.compile_seconds.assign_add(time.perf_counter() - started)
         r = None
         n_epochs = self.classifier_epochs + self.model_epochs
         with (
             tqdm(total=n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar,
             checkpoints.training(),
         ):
-            for epoch in range(int(self.done), n_epochs):
+            first = int(self.done)
+            for epoch in range(first, n_epochs):
                 i = epoch - self.classifier_epochs
+                if epoch in (first, self.classifier_epochs):
+                    self.compile(epoch)
                 if i < 0:
                     data = self.classifier_epoch_data(epoch)
                     objectives = self.classifier_epoch(*data, tf.constant(len(data[0])))

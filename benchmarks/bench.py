@@ -76,7 +76,7 @@ STARTS = {
 import gmvae
 import utils
 settings = gmvae.Settings()
-gmvae.Training(utils.read_images(settings.data).train, settings).compile()
+gmvae.Training(utils.read_images(settings.data).train, settings).compile(0)
 """,
     "gmm_vi.py": """
 import gmm_vi
