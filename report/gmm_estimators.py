@@ -96,6 +96,15 @@ class Replicates(tf.Module):
         variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
         for variable, value in zip(variables, state, strict=True):
             variable.assign(np.broadcast_to(value, variable.shape))
+        # It stays at the signal's moments, which its averages go to where the parameters stand still.
+        self.normalization = zs.VarianceNormalization(decay=1 - 1e-12)
+        log_p, log_q = self.every()
+        signal = log_p - log_q - self.baseline(self.x)[..., None]
+        mean = tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * signal, axis=-1))
+        self.normalization.mean.assign(mean)
+        self.normalization.variance.assign(
+            tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * tf.square(signal - mean), axis=-1))
+        )
 
     def log_joint(self, values: dict[str, tf.Tensor]) -> tf.Tensor:
         """log p(x, z), `[S, R, N]`."""
@@ -133,15 +142,8 @@ class Replicates(tf.Module):
         return self.estimate(zs.nvil, baseline=tf.stop_gradient(self.baseline(self.x)))
 
     def normalised(self) -> tf.Tensor:
-        """By the moments that moving averages go to where the parameters stand still."""
         baseline = tf.stop_gradient(self.baseline(self.x))
-        log_p, log_q = self.every()
-        q, signal = tf.stop_gradient(tf.exp(log_q)), tf.stop_gradient(log_p - log_q) - baseline[..., None]
-        mean = tf.reduce_mean(tf.reduce_sum(q * signal, axis=-1))
-        variance = tf.reduce_mean(tf.reduce_sum(q * tf.square(signal - mean), axis=-1))
-        return self.estimate(
-            zs.nvil, baseline=baseline, variance_normalization=lambda s: (s - mean) / tf.sqrt(tf.maximum(variance, 1.0))
-        )
+        return self.estimate(zs.nvil, baseline=baseline, variance_normalization=self.normalization)
 
     def leave_one_out(self) -> tf.Tensor:
         z = self.posterior(self.x, self.n_samples)["z"]

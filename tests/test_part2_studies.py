@@ -1,0 +1,186 @@
+"""The studies of part 2 under report/: what they compute, on small problems, and that they can be interrupted."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+import tiny
+
+sys.path.insert(0, str(tiny.PROJECT / "report"))
+
+import cells
+import gmm_estimators
+import gmm_limit
+import gmm_sweep
+
+from gmm_vi import Parameters
+
+SMALL = {"data_sets": 2, "restarts": 2, "steps": 10}
+
+
+@pytest.mark.parametrize("cell", [cell for axis in gmm_sweep.AXES.values() for cell in axis])
+def test_true_mixtures_are_of_their_cells_kind(cell):
+    truth = gmm_sweep.draw_truth(cell, np.random.default_rng(0))
+    assert truth.means.shape == truth.stds.shape == (cell.k, 2)
+    assert truth.weights.sum() == pytest.approx(1)
+    assert truth.weights.max() / truth.weights.min() == pytest.approx(cell.weight_ratio)
+    assert np.mean(truth.stds**2) == pytest.approx(1)
+    distances = np.linalg.norm(truth.means[:, None] - truth.means, axis=-1)[np.triu_indices(cell.k, 1)]
+    assert distances.min() == pytest.approx(cell.separation)
+    widths = np.sqrt(truth.stds.prod(axis=1))
+    assert widths.max() / widths.min() == pytest.approx(cell.std_ratio)
+    np.testing.assert_allclose(truth.stds.max(axis=1) / truth.stds.min(axis=1), cell.anisotropy)
+
+
+def test_a_cell_is_fitted_as_well_as_by_em():
+    settings = dataclasses.replace(gmm_sweep.Settings(), data_sets=3, restarts=5, steps=2000)
+    result = gmm_sweep.fit_cell(gmm_sweep.Cell(n=200, separation=6.0), settings)
+    assert len(result["data_sets"]) == 3
+    for each in result["data_sets"]:
+        assert each["log_likelihood"]["estimate"] == pytest.approx(each["log_likelihood"]["em"], abs=1e-3)
+        assert each["log_likelihood"]["estimate"] > each["log_likelihood"]["truth"]
+        assert 0 <= each["kl"] < 1e-3
+        for name in ("weights", "means", "stds"):
+            assert each["errors"]["estimate"][name] == pytest.approx(each["errors"]["em"][name], abs=0.02)
+        assert each["ari"]["estimate"] > 0.9
+        assert each["found"] > 0
+        assert each["entropy"] > 0
+
+
+def test_a_fit_of_another_k_has_no_errors():
+    settings = dataclasses.replace(gmm_sweep.Settings(), **SMALL)
+    result = gmm_sweep.fit_cell(gmm_sweep.Cell(n=50, fitted_k=2), settings)
+    assert [each["errors"] for each in result["data_sets"]] == [None, None]
+
+
+def test_an_interrupted_sweep_keeps_its_cells(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(gmm_sweep.AXES, "n", [gmm_sweep.Cell(n=n) for n in (30, 40, 50)])
+    calls = []
+
+    def fit(cell, settings):
+        calls.append(cell.n)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {"n": cell.n}
+
+    monkeypatch.setattr(gmm_sweep, "fit_cell", fit)
+    out = tmp_path / "sweep"
+    with pytest.raises(KeyboardInterrupt):
+        gmm_sweep.main(["--axis", "n", "--out", str(out)])
+    gmm_sweep.main(["--resume", "--out", str(out)])
+    gmm_sweep.main(["--resume", "--out", str(out)])
+    assert calls == [30, 40, 40, 50]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert [(cell["cell"]["n"], cell["n"]) for cell in metrics["cells"]] == [(30, 30), (40, 40), (50, 50)]
+    assert "wanted one of n, k, " in tiny.refused(gmm_sweep.main, ["--axis", "x", "--out", tmp_path / "no"], capsys)
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_information_of_far_components_is_that_of_each_by_itself():
+    """The weights' is the multinomial's, and no two groups of parameters inform on each other."""
+    truth = gmm_limit.truth(60.0)
+    information = gmm_limit.fisher_information(truth, points_per_axis=1500)
+    weights = truth.weights
+    expected = np.zeros([14, 14])
+    expected[:2, :2] = np.diag(1 / weights[:2]) + 1 / weights[2]
+    expected[2:8, 2:8] = np.diag((weights[:, None] / truth.stds**2).ravel())
+    expected[8:, 8:] = np.diag((2 * weights[:, None] / truth.stds**2).ravel())
+    np.testing.assert_allclose(information, expected, atol=1e-6)
+
+
+def test_the_information_is_the_curvature_of_the_mean_log_likelihood():
+    """Of overlapping components: minus the second differences of E[log p] about the truth, which is its maximum."""
+    truth = gmm_limit.truth(2.0)
+    axes = [np.linspace(-9, 9, 300)] * 2
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+
+    def log_p(theta):
+        weights = np.append(theta[:2], 1 - theta[:2].sum())
+        parameters = Parameters(weights, theta[2:8].reshape(3, 2), theta[8:].reshape(3, 2))
+        return np.logaddexp.reduce(gmm_limit.gmm_vi.exact_log_joint(points, parameters), axis=-1)
+
+    theta, step = gmm_limit.vector(truth), 1e-3
+    p = np.exp(log_p(theta)) * (axes[0][1] - axes[0][0]) ** 2
+    assert p.sum() == pytest.approx(1, abs=1e-6)
+    information = gmm_limit.fisher_information(truth)
+    for i, j in [(0, 0), (0, 1), (2, 2), (2, 9), (3, 12), (1, 8), (13, 13)]:
+        a, b = step * np.eye(14)[i], step * np.eye(14)[j]
+        second = log_p(theta + a + b) - log_p(theta + a - b) - log_p(theta - a + b) + log_p(theta - a - b)
+        assert -(p @ second) / (4 * step**2) == pytest.approx(information[i, j], rel=1e-3, abs=1e-4)
+
+
+def test_the_summary_of_errors():
+    truth = gmm_limit.truth(4.0)
+    shifts = np.array([-0.02, 0.0, 0.05])
+    fits = [truth._replace(means=truth.means + shift) for shift in shifts]
+    summary = gmm_limit.summary(fits, truth, 1000)
+    assert summary["bias"]["mu_11"] == pytest.approx(0.01)
+    assert summary["bias_se"]["mu_11"] == pytest.approx(shifts.std(ddof=1) / np.sqrt(3))
+    assert summary["rms_error"]["mu_32"] == pytest.approx(np.sqrt(np.mean(shifts**2)))
+    assert summary["median_error"]["mu_22"] == pytest.approx(0.02)
+    assert summary["rms_error"]["sigma_11"] == pytest.approx(0, abs=1e-12)
+    assert summary["coverage"]["pi_1"] == 1
+    assert gmm_limit.summary(fits, truth, 10**7)["coverage"]["mu_11"] == pytest.approx(1 / 3)
+
+
+def test_a_cell_of_the_limit():
+    settings = dataclasses.replace(gmm_limit.Settings(), data_sets=3, restarts=2, steps=1500)
+    result = gmm_limit.fit_cell(gmm_limit.Cell(separation=6.0, n=300), settings)
+    for name, bound in result["bound"].items():
+        assert 0.01 < bound < 0.3, name
+        assert result["estimate"]["rms_error"][name] < 5 * bound
+        assert result["estimate"]["bias"][name] == pytest.approx(result["em"]["bias"][name], abs=0.02)
+
+
+@pytest.mark.parametrize("n_samples", [1, 3])
+def test_estimators_hit_their_targets(n_samples):
+    """Within five standard errors of what each targets; sgvb on a one-hot sample tells the posterior nothing."""
+    settings = dataclasses.replace(gmm_estimators.Settings(), n=12, steps=100, replicates=2000)
+    results = gmm_estimators.measure(gmm_estimators.Cell(2, n_samples, "midway"), settings)["estimators"]
+    assert results["exact"]["model"]["bias"] < 1e-4
+    assert results["exact"]["posterior"]["variance"] < 1e-6
+    assert results["exact"]["posterior"]["cosine"] == pytest.approx(1, abs=1e-4)
+    unbiased = ["score function", "moving mean", "network", "normalised", "rws"]
+    if n_samples > 1:
+        unbiased += ["leave-one-out", "vimco"]
+    for name in unbiased:
+        for part, values in ((part, results[name][part]) for part in ("model", "posterior")):
+            if name == "normalised" and part == "posterior":
+                continue  # scaled
+            assert values["target_bias"] < 3 * values["bias_se"] + 1e-6, (name, part)
+        assert results[name]["microseconds"] > 0
+    onehot = results["sgvb, one-hot"]
+    assert onehot["model"]["bias"] < 3 * onehot["model"]["bias_se"] + 1e-6
+    assert onehot["posterior"]["bias"] == pytest.approx(
+        onehot["posterior"]["norm"], abs=4 * onehot["posterior"]["bias_se"]
+    )
+    # A baseline takes variance away; a low temperature adds it.
+    assert results["moving mean"]["posterior"]["variance"] < results["score function"]["posterior"]["variance"]
+    if n_samples == 1:
+        low, high = (results[f"concrete, {t}"]["posterior"]["variance"] for t in (0.1, 1.0))
+        assert low > high
+
+
+def test_counts_are_all_and_their_probabilities_sum_to_one():
+    # In the order of tf.Module, of the variables' names.
+    state = [np.zeros(shape, np.float32) for shape in ((3, 2), (3, 2), (3,)) * 2]
+    baseline = [np.zeros(shape, np.float32) for shape in ((1, 1), (1, 16), (2, 16), (16, 1))]
+    replicates = gmm_estimators.Replicates([*state, *baseline], np.zeros([4, 2]), 5, 1)
+    counts, coefficients = (value.numpy() for value in replicates.counts())
+    assert counts.shape == (21, 3)
+    assert len(np.unique(counts, axis=0)) == 21
+    assert np.all(counts.sum(axis=1) == 5)
+    assert np.exp(coefficients - 5 * np.log(3)).sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_standardised_points_go_back_to_the_datas_units():
+    points = np.random.default_rng(0).normal(size=(2, 30, 2)) * [3.0, 0.1] + [5.0, -7.0]
+    standardized, centres, scales = cells.standardize(points)
+    np.testing.assert_allclose(standardized.mean(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(standardized.std(axis=1), 1)
+    fit = Parameters(np.ones(1), standardized[1, :1], np.ones([1, 2]))
+    back = cells.in_data_units(fit, centres[1], scales[1])
+    np.testing.assert_allclose(back.means[0], points[1, 0])
+    np.testing.assert_allclose(back.stds[0], scales[1])
