@@ -46,6 +46,12 @@ def seeds(n: int, name: str, *command: str) -> list[Run]:
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
     *seeds(3, "gmvae", "gmvae.py"),
+    *(
+        Run(f"gmm-sweep/{axis}", ("report/gmm_sweep.py", "--axis", axis))
+        for axis in ("n", "k", "separation", "weight_ratio", "std_ratio", "anisotropy", "fitted_k")
+    ),
+    Run("gmm-limit", ("report/gmm_limit.py",)),
+    Run("gmm-estimators", ("report/gmm_estimators.py",)),
 ]
 
 

@@ -14,6 +14,7 @@ import cells
 import gmm_estimators
 import gmm_limit
 import gmm_sweep
+import study
 
 from gmm_vi import Parameters
 
@@ -173,6 +174,11 @@ def test_counts_are_all_and_their_probabilities_sum_to_one():
     assert len(np.unique(counts, axis=0)) == 21
     assert np.all(counts.sum(axis=1) == 5)
     assert np.exp(coefficients - 5 * np.log(3)).sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_the_study_has_every_axis():
+    axes = [run.command[2] for run in study.RUNS if run.name.startswith("gmm-sweep/")]
+    assert axes == list(gmm_sweep.AXES)
 
 
 def test_standardised_points_go_back_to_the_datas_units():
