@@ -116,7 +116,7 @@ class Study:
             if self.stopping.is_set():
                 return 130
             self.processes[run] = subprocess.Popen(
-                [sys.executable, *run.command, "--out", str(out), *resume],
+                [sys.executable, *run.command, "--out", os.path.relpath(out, ROOT), *resume],
                 cwd=ROOT,
                 env={**os.environ, **dict.fromkeys(variables, threads)},
                 stdin=subprocess.DEVNULL,
