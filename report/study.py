@@ -144,7 +144,8 @@ class Study:
         waiting = [run for run in self.runs if not self.result(run).is_file()]
         done = len(self.runs) - len(waiting)
         failed = []
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with SIGINT ignored
+            signal.signal(number, signal.default_int_handler)
         with (
             ThreadPoolExecutor(self.jobs) as pool,
             tqdm(total=len(self.runs), initial=done, unit="run", disable=None) as bar,
