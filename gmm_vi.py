@@ -62,7 +62,7 @@ SAVE_EVERY = 10.0  # seconds
 class Settings:
     """Everything that decides the result of a run."""
 
-    n: int = setting(100, "number of points to draw from the true mixture", at_least=2, at_most=10**7)
+    n: int = setting(100, "number of points to draw from the true mixture", at_least=2, at_most=utils.MOST_POINTS)
     k: int = setting(3, "number of components", at_least=1, at_most=100)
     separation: float = setting(
         5.0, "least distance of two true means, in RMS standard deviations", at_least=0.0, at_most=1000.0
@@ -94,6 +94,10 @@ class Parameters(NamedTuple):
     def reorder(self, order: np.ndarray) -> "Parameters":
         """The same mixture with its components in another order."""
         return Parameters(*(parameter[order] for parameter in self))
+
+    def in_data_units(self, centre: np.ndarray, scale: np.ndarray) -> "Parameters":
+        """The mixture of the data of a mixture of standardised points, (data - centre) / scale."""
+        return Parameters(self.weights, centre + scale * self.means, scale * self.stds)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -154,10 +158,14 @@ def draw_truth(settings: Settings, rng: np.random.Generator) -> Parameters:
     weights = rng.dirichlet(np.full(settings.k, 5.0))
     stds = np.exp(rng.uniform(np.log(0.6), np.log(1.5), (settings.k, 2)))
     stds /= np.sqrt(np.mean(np.square(stds)))
-    means = rng.normal(size=(settings.k, 2))
-    distances = np.linalg.norm(means[:, None] - means, axis=-1)[np.triu_indices(settings.k, 1)]
-    means *= settings.separation / distances.min(initial=np.inf) if settings.k > 1 else 0.0
-    return Parameters(weights, means, stds)
+    return Parameters(weights, draw_means(settings.k, settings.separation, rng), stds)
+
+
+def draw_means(k: int, separation: float, rng: np.random.Generator) -> np.ndarray:
+    """Random means `[K, 2]`, the closest two `separation` apart; a single one at 0."""
+    means = rng.normal(size=(k, 2))
+    distances = np.linalg.norm(means[:, None] - means, axis=-1)[np.triu_indices(k, 1)]
+    return means * (separation / distances.min(initial=np.inf))
 
 
 def draw_data(truth: Parameters, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -426,6 +434,11 @@ def fit_em(points: np.ndarray, settings: Settings, start: Parameters | None = No
         return em.fit(points)
 
 
+def em_parameters(em: GaussianMixture) -> Parameters:
+    """The mixture that EM found."""
+    return Parameters(em.weights_, em.means_, np.sqrt(em.covariances_))
+
+
 def match(parameters: Parameters, reference: Parameters | None, scale: np.ndarray) -> np.ndarray:
     """The order that puts each component next to the reference's nearest, one to one, in 2-Wasserstein distance of
     columns divided by `scale`; without a reference the order of falling weight."""
@@ -487,14 +500,11 @@ def run(
     # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
     sample = standardized if len(points) <= 100_000 else standardized[rng.permutation(len(points))[:100_000]]
     em_fit = fit_em(sample, settings)
-    em = Parameters(em_fit.weights_, em_fit.means_, np.sqrt(em_fit.covariances_))
+    em = em_parameters(em_fit)
     onward = fit_em(sample, settings, scores["parameters"])
     gain = onward.score(sample) - float(np.mean(logsumexp(exact_log_joint(sample, scores["parameters"]), axis=-1)))
 
-    def in_data_units(p: Parameters) -> Parameters:
-        return Parameters(p.weights, centre + scale * p.means, scale * p.stds)
-
-    estimate, em_estimate = in_data_units(scores["parameters"]), in_data_units(em)
+    estimate, em_estimate = (p.in_data_units(centre, scale) for p in (scores["parameters"], em))
     order = match(estimate, truth, scale)
     estimate = estimate.reorder(order)
     em_estimate = em_estimate.reorder(match(em_estimate, truth, scale))
@@ -506,7 +516,7 @@ def run(
         "em": float(np.mean(logsumexp(exact_log_joint(standardized, em), axis=-1))) - log_volume,
     }
     metrics = {
-        "config": {**dataclasses.asdict(settings), "threads": utils.threads(), "versions": utils.versions()},
+        "config": utils.config(settings),
         "truth": _lists(truth),
         "estimate": _lists(estimate),
         "em": _lists(em_estimate),

@@ -485,7 +485,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
     seen = training.classifier_epochs * (n // batch_size * batch_size)
     seen += training.model_epochs * (n // settings.batch_size * settings.batch_size)
     metrics = {
-        "config": {**dataclasses.asdict(settings), "threads": utils.threads(), "versions": utils.versions()},
+        "config": utils.config(settings),
         "test": {
             "elbo": float(test.elbo.mean(dtype=np.float64)),
             "nll": -float(test.log_likelihood.mean(dtype=np.float64)),

@@ -170,6 +170,11 @@ def threads() -> int:
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
 
 
+def config(settings: Any) -> dict[str, Any]:
+    """What metrics.json says of how its numbers came to be."""
+    return {**dataclasses.asdict(settings), "threads": threads(), "versions": versions()}
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that has a part in the numbers."""
     return {
@@ -447,8 +452,8 @@ class Checkpoints:
         self.fits = fits
         self.newest: Path | None = None  # that is good
 
-    def restore(self) -> bool:
-        """Restores the newest good checkpoint, and tells whether there is one.
+    def restore(self) -> None:
+        """Restores the newest good checkpoint, if there are any checkpoints.
 
         Raises:
             InputError: there are checkpoints, none of them good.
@@ -464,10 +469,9 @@ class Checkpoints:
                 print(f"warning: {path} is damaged or another run's, and left out", file=sys.stderr)
             else:
                 self.newest = path
-                return True
+                return
         if found:
             raise InputError(f"--resume: no checkpoint in {self.folder} is good; start anew without --resume")
-        return False
 
     def saved(self) -> list[Path]:
         """The checkpoints, good or not, from old to new."""

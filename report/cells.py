@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 import gmm_vi
 import utils
-from gmm_vi import Parameters
 
 
 def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,16 +42,6 @@ def fit_data_sets(
     return training, bounds, gmm_vi.best_restart(training, bounds)[0], seconds
 
 
-def in_data_units(fit: Parameters, centre: np.ndarray, scale: np.ndarray) -> Parameters:
-    """Parameters of standardised points in the units of the data."""
-    return Parameters(fit.weights, centre + scale * fit.means, scale * fit.stds)
-
-
-def em_parameters(em: Any) -> Parameters:
-    """Those of scikit-learn's EM."""
-    return Parameters(em.weights_, em.means_, np.sqrt(em.covariances_))
-
-
 def run_cells(
     settings: Any, folder: utils.RunFolder, resume: bool, cells: Sequence[Any], function: Callable[[Any], dict]
 ) -> None:
@@ -68,5 +57,4 @@ def run_cells(
             utils.write_json(path, {"cell": dataclasses.asdict(cell), **function(cell)})
         results.append(json.loads(path.read_text()))
     with folder.finish() as staging:
-        config = {**dataclasses.asdict(settings), "versions": utils.versions()}
-        utils.write_json(staging / "metrics.json", {"config": config, "cells": results})
+        utils.write_json(staging / "metrics.json", {"config": utils.config(settings), "cells": results})

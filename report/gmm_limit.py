@@ -117,9 +117,9 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     for d, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
         start = Parameters(true.weights, (true.means - centre) / scale, true.stds / scale)
         scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        em = cells.em_parameters(gmm_vi.fit_em(standardized[d], fitted, start))
+        em = gmm_vi.em_parameters(gmm_vi.fit_em(standardized[d], fitted, start))
         for name, fit in (("estimate", scores["parameters"]), ("em", em)):
-            fit = cells.in_data_units(fit, centre, scale)
+            fit = fit.in_data_units(centre, scale)
             fits[name].append(fit.reorder(gmm_vi.match(fit, true, scale)))
     return {
         "seconds": seconds,

@@ -96,9 +96,7 @@ def draw_truth(cell: Cell, rng: np.random.Generator) -> Parameters:
     shapes = np.array([np.sqrt(cell.anisotropy), 1 / np.sqrt(cell.anisotropy)])
     stds = widths[:, None] * np.stack([rng.permutation(shapes) for _ in range(cell.k)])
     stds /= np.sqrt(np.mean(np.square(stds)))
-    means = rng.normal(size=(cell.k, 2))
-    distances = np.linalg.norm(means[:, None] - means, axis=-1)[np.triu_indices(cell.k, 1)]
-    return Parameters(weights / weights.sum(), means * cell.separation / distances.min(), stds)
+    return Parameters(weights / weights.sum(), gmm_vi.draw_means(cell.k, cell.separation, rng), stds)
 
 
 def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     results = []
     for d, truth in enumerate(truths):
         scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        result = score(truth, scores, cells.em_parameters(ems[d]), points[d], centres[d], scales[d], classes[d])
+        result = score(truth, scores, gmm_vi.em_parameters(ems[d]), points[d], centres[d], scales[d], classes[d])
         results.append({**result, "found": float(np.mean(bounds[d] > bounds[d, best[d]] - 1e-3))})
     return {"seconds": seconds, "data_sets": results}
 
@@ -156,7 +154,7 @@ def score(
     degenerate = {
         name: bool(gmm_vi.is_degenerate(fit.stds, gmm_vi.Settings.variance_floor)) for name, fit in fits.items()
     }
-    fits = {name: cells.in_data_units(fit, centre, scale) for name, fit in fits.items()}
+    fits = {name: fit.in_data_units(centre, scale) for name, fit in fits.items()}
     errors = None
     if len(truth.weights) == len(em.weights):
         errors = {

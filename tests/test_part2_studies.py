@@ -187,6 +187,6 @@ def test_standardised_points_go_back_to_the_datas_units():
     np.testing.assert_allclose(standardized.mean(axis=1), 0, atol=1e-12)
     np.testing.assert_allclose(standardized.std(axis=1), 1)
     fit = Parameters(np.ones(1), standardized[1, :1], np.ones([1, 2]))
-    back = cells.in_data_units(fit, centres[1], scales[1])
+    back = fit.in_data_units(centres[1], scales[1])
     np.testing.assert_allclose(back.means[0], points[1, 0])
     np.testing.assert_allclose(back.stds[0], scales[1])
