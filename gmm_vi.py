@@ -37,6 +37,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp
 from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
@@ -76,7 +77,6 @@ class Settings:
     n_samples: int = setting(1)
     learning_rate: float = setting(0.05)
     baseline_units: int = setting(16)
-    start_std: float = setting(0.5)  # in standard deviations of a column
     variance_floor: float = setting(1e-6)  # in variances of a column
     em_starts: int = setting(20)
     measurements: int = setting(100)
@@ -138,19 +138,27 @@ def log_joints(x: tf.Tensor, weight_logits: tf.Tensor, means: tf.Tensor, logstds
 
 
 class Mixture(tf.Module):
-    """The learned parameters of R mixtures, in standardised units."""
+    """The learned parameters of R mixtures of standardised points.
 
-    def __init__(self, means: np.ndarray, settings: Settings) -> None:
+    Args:
+        means: where they start `[R, K, 2]`.
+        stds: the standard deviation of all components at the start `[R, 1, 1]`. Means are learned in units of it, so
+            that a step of Adam is as long as the components ask for, however small they are among the points.
+        variance_floor: is added to every variance.
+    """
+
+    def __init__(self, means: np.ndarray, stds: np.ndarray, variance_floor: float) -> None:
         super().__init__()
+        self.unit = tf.constant(stds)
         self.weight_logits = tf.Variable(tf.zeros(means.shape[:-1]))  # [R, K]
-        self.means = tf.Variable(means)  # [R, K, 2]
-        self.log_scales = tf.Variable(tf.fill(means.shape, np.log(settings.start_std).astype(np.float32)))
-        self.variance_floor = settings.variance_floor
+        self.means = tf.Variable(means / stds)  # [R, K, 2]
+        self.log_scales = tf.Variable(np.broadcast_to(np.log(stds), means.shape))
+        self.variance_floor = variance_floor
 
     def __call__(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Weight logits `[R, K]`, means `[R, K, 2]` and log standard deviations `[R, K, 2]`."""
         variances = self.variance_floor + tf.exp(2 * self.log_scales)
-        return tf.identity(self.weight_logits), tf.identity(self.means), 0.5 * tf.math.log(variances)
+        return tf.identity(self.weight_logits), self.unit * self.means, 0.5 * tf.math.log(variances)
 
 
 def draw_truth(settings: Settings, rng: np.random.Generator) -> Parameters:
@@ -190,18 +198,19 @@ class Posterior(tf.Module):
     The logits here are  a_k - sum_d ((x_d - c_kd) / s_kd)^2 / 2  with free a, c, s, which is that function at
     c = mu, s = sigma, a_k = log pi_k - sum_d log sigma_kd. So the family contains the true posterior of every mixture
     of the model. Centres and log scales, rather than coefficients of x and x^2, keep one learning rate right for wide
-    and narrow components alike.
+    and narrow components alike. It starts as that of the mixture that starts from the same means and stds.
     """
 
-    def __init__(self, means: np.ndarray, settings: Settings) -> None:
+    def __init__(self, means: np.ndarray, stds: np.ndarray) -> None:
         super().__init__()
+        self.unit = tf.constant(stds)
         self.offsets = tf.Variable(tf.zeros(means.shape[:-1]))  # [R, K]
-        self.centres = tf.Variable(means)  # [R, K, 2]
-        self.log_scales = tf.Variable(tf.fill(means.shape, np.log(settings.start_std).astype(np.float32)))
+        self.centres = tf.Variable(means / stds)  # [R, K, 2]
+        self.log_scales = tf.Variable(np.broadcast_to(np.log(stds), means.shape))
 
     def logits(self, x: tf.Tensor, restart: Any = ...) -> tf.Tensor:
         """Unnormalised log q(z | x), `[R, B, K]`, of x `[B, 2]`, or of one restart, `[B, K]`."""
-        variables = (self.offsets, self.centres, self.log_scales)
+        variables = (self.offsets, self.unit * self.centres, self.log_scales)
         offsets, centres, log_scales = (tf.cast(v[restart], x.dtype) for v in variables)
         inverse_scales = tf.exp(-log_scales)
         standardized = (x[..., None, :] - centres[..., None, :, :]) * inverse_scales[..., None, :, :]  # [R, B, K, 2]
@@ -234,11 +243,14 @@ class Baseline(tf.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def start_means(points: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
-    """Where the components of each restart start, `[R, K, 2]`: seeds of k-means++ on at most 10,000 points."""
+def draw_start(points: np.ndarray, settings: Settings, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where each restart starts: means `[R, K, 2]`, the seeds of k-means++ on at most 10,000 points, and one standard
+    deviation for all components `[R, 1, 1]`, the root-mean-square distance of a point to the nearest of them."""
     sample = points if len(points) <= 10_000 else points[rng.choice(len(points), 10_000, replace=False)]
     seeds = rng.integers(2**31, size=settings.restarts)
-    return np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
+    means = np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
+    variances = np.array([np.square(cdist(sample, each).min(axis=1)).mean() / 2 for each in means], points.dtype)
+    return means, np.sqrt(np.maximum(variances, settings.variance_floor))[:, None, None]
 
 
 class Training(tf.Module):
@@ -256,13 +268,12 @@ class Training(tf.Module):
         rng = np.random.default_rng([settings.seed, 1])
         if points.ndim == 2:
             self.points = tf.constant(points)
-            means = start_means(points, settings, rng)
+            means, stds = draw_start(points, settings, rng)
         else:
             self.points = tf.constant(points[:, None])
-            means = np.stack([start_means(data_set, settings, rng) for data_set in points])
-        # Wide components, and the posterior that belongs to them.
-        self.mixture = Mixture(means, settings)
-        self.posterior = Posterior(means, settings)
+            means, stds = map(np.stack, zip(*(draw_start(each, settings, rng) for each in points), strict=True))
+        self.mixture = Mixture(means, stds, settings.variance_floor)
+        self.posterior = Posterior(means, stds)
         self.baseline = Baseline(means.shape[:-2], settings.baseline_units, rng)
         self.learned = self.mixture.trainable_variables
         self.learned += self.posterior.trainable_variables + self.baseline.trainable_variables

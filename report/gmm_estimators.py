@@ -78,7 +78,7 @@ class Replicates(tf.Module):
     """R copies of the state of one restart, each with variables, and so a gradient, of its own.
 
     Args:
-        state: a restart's variables of mixture, posterior and baseline.
+        state: a restart's unit of length, and its variables of mixture, posterior and baseline.
         points: standardised points `[N, 2]`.
         n_samples: samples of z a point.
         replicates: R.
@@ -86,15 +86,17 @@ class Replicates(tf.Module):
 
     def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int, replicates: int) -> None:
         super().__init__()
-        settings = gmm_vi.Settings(k=len(state[0]), restarts=replicates)
-        means = np.zeros([replicates, settings.k, 2], np.float32)
+        unit, *values = state
+        settings = gmm_vi.Settings(k=len(values[0]))
+        means, stds = (np.broadcast_to(each, [replicates, *each.shape]) for each in (values[1], unit))
         self.x = tf.constant(points, tf.float32)
         self.n_samples = n_samples
-        self.mixture, self.posterior = gmm_vi.Mixture(means, settings), gmm_vi.Posterior(means, settings)
+        self.mixture = gmm_vi.Mixture(means, stds, settings.variance_floor)
+        self.posterior = gmm_vi.Posterior(means, stds)
         self.baseline = gmm_vi.Baseline((replicates,), settings.baseline_units, np.random.default_rng(0))
         self.learned = {"model": self.mixture.trainable_variables, "posterior": self.posterior.trainable_variables}
         variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
-        for variable, value in zip(variables, state, strict=True):
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(np.broadcast_to(value, variable.shape))
         # It stays at the signal's moments, which its averages go to where the parameters stand still.
         self.normalization = zs.VarianceNormalization(decay=1 - 1e-12)
@@ -257,7 +259,7 @@ def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[n
         steps = round(share * settings.steps) - done
         training.train(steps)
         done += steps
-        states[moment] = [variable.numpy() for variable in training.learned]
+        states[moment] = [variable.numpy() for variable in (training.mixture.unit, *training.learned)]
     best, _ = gmm_vi.choose_restart(training, points[0])
     return points[0], {moment: [value[best] for value in state] for moment, state in states.items()}
 

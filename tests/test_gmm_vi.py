@@ -118,7 +118,7 @@ def test_the_posteriors_family_contains_the_true_posterior():
     training, points = random_training()
     weight_logits, means, logstds = (p.numpy() for p in training.mixture())
     posterior = training.posterior
-    posterior.centres.assign(means)
+    posterior.centres.assign(means / posterior.unit)
     posterior.log_scales.assign(logstds)
     posterior.offsets.assign(weight_logits - logstds.sum(axis=-1))
     q = tf.nn.softmax(posterior.logits(tf.constant(points))).numpy()
@@ -243,6 +243,7 @@ def test_several_data_sets_are_fitted_as_each_by_itself():
     gradients = tape.gradient(total, [together.mixture.means, together.posterior.centres])
     for d in range(2):
         alone = gmm_vi.Training(points[d], settings)
+        alone.mixture.unit = alone.posterior.unit = together.mixture.unit[d]
         for ours, theirs in zip(alone.learned, together.learned, strict=True):
             ours.assign(theirs[d])
         with tf.GradientTape() as tape:
@@ -286,6 +287,7 @@ def set_restart(training, restart, std, mean):
     means, log_scales = np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32)
     means[0], log_scales[0] = mean, np.log(std)
     mixture.weight_logits[restart].assign(tf.zeros(3))
+    means /= mixture.unit[restart]
     mixture.means[restart].assign(means)
     mixture.log_scales[restart].assign(log_scales)
     training.posterior.centres[restart].assign(means)

@@ -276,9 +276,12 @@ class _Discrete(Distribution):
         )
 
     def _sample_index(self, sample_shape: list) -> tf.Tensor:
-        # Gumbel-max: the generator's uniform numbers obey the seed under XLA, tf.random.categorical does not.
-        noise = _gumbel(tf.concat([sample_shape, tf.shape(self.logits)], 0), self.logits.dtype)
-        return tf.argmax(self.logits + noise, axis=-1, output_type=tf.int32)
+        # Not tf.random.categorical, which under XLA does not obey a seed. One uniform number in [0, 1) for a sample,
+        # against the cumulative probabilities, costs less than the K of the Gumbel-max trick.
+        cumulative = tf.cumsum(tf.nn.softmax(self.logits), axis=-1)
+        shape = tf.concat([sample_shape, tf.shape(self.logits)[:-1]], 0)
+        uniform = get_generator().uniform(shape, dtype=self.logits.dtype) * cumulative[..., -1]
+        return tf.reduce_sum(tf.cast(uniform[..., None] >= cumulative[..., :-1], tf.int32), axis=-1)
 
 
 class Categorical(_Discrete):
