@@ -28,6 +28,8 @@ import json
 import sys
 import time
 import warnings
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +43,6 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, logsumexp
 from sklearn.cluster import kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from tqdm import tqdm
 
@@ -54,6 +55,7 @@ import zhusuan as zs  # isort: skip
 EM_COLOUR = utils.COLOURS[1]
 PICTURED = ("metrics.json", "fit.npz")  # what the figures are drawn from
 SAVE_EVERY = 10.0  # seconds
+SLICE = 10_000  # points that are drawn or scored at once
 
 # Letters of the shapes: N points, B of them in a batch, K components, R restarts, S samples of z. Where D data sets are
 # fitted at once, as the report's studies do, R stands for the two axes D, R, and their points are `[D, 1, N, 2]`.
@@ -70,7 +72,7 @@ class Settings:
     )
     data: str | None = setting(None, "CSV of two numeric columns to fit instead of drawn points")
     restarts: int = setting(50, "fits from different starts, run together; the best bound wins", 1, 1000)
-    steps: int = setting(10_000, "gradient steps of each restart", at_least=1, at_most=10**8)
+    steps: int = setting(5000, "gradient steps of each restart", at_least=1, at_most=10**8)
     seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
     out: str = setting("plots/gmm", "folder for figures and metrics.json")
     batch_size: int = setting(512)
@@ -79,6 +81,7 @@ class Settings:
     baseline_units: int = setting(16)
     variance_floor: float = setting(1e-6)  # in variances of a column
     em_starts: int = setting(20)
+    em_points: int = setting(100_000)  # at most, drawn from those that there are
     measurements: int = setting(100)
     points_shown: int = setting(2000)  # of the curves and of the picture
     data_sha256: str = setting("")  # found when the run begins
@@ -177,10 +180,13 @@ def draw_means(k: int, separation: float, rng: np.random.Generator) -> np.ndarra
 
 
 def draw_data(truth: Parameters, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws N points from the generative model: x `[N, 2]` and the component of each `[N]`."""
-    model = mixture({}, tf.math.log(truth.weights), tf.constant(truth.means), tf.math.log(truth.stds), n)
-    z, x = model.outputs(["z", "x"])
-    return x.numpy(), tf.argmax(z, axis=-1).numpy()
+    """Draws N points from the generative model: x `[N, 2]` and the component of each, uint8 `[N]`."""
+    points, classes = np.empty([n, 2]), np.empty(n, np.uint8)
+    for x, z in zip(utils.slices(points, SLICE), utils.slices(classes, SLICE), strict=True):
+        model = mixture({}, tf.math.log(truth.weights), tf.constant(truth.means), tf.math.log(truth.stds), len(x))
+        z[:] = tf.argmax(model["z"], axis=-1)
+        x[:] = model["x"]
+    return points, classes
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -318,24 +324,23 @@ class Training(tf.Module):
 
 
 def fit(
-    points: np.ndarray, shown: np.ndarray, settings: Settings, folder: RunFolder
-) -> tuple[Training, dict[str, np.ndarray], dict[str, float]]:
+    training: Training, shown: np.ndarray, settings: Settings, folder: RunFolder
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Trains all restarts, from the folder's checkpoint where it has one.
 
     Args:
-        points: standardised points `[N, 2]`.
-        shown: those that the curves are measured on.
+        training: the restarts at their starts.
+        shown: the standardised points that the curves are measured on.
         settings: the run's settings.
         folder: holds the checkpoints.
 
     Returns:
-        the trained restarts; the curves: steps `[T]`, log-likelihoods and bounds `[T, R]` in nats per point; and the
-        seconds of training and, apart from it, of compilation.
+        the curves: steps `[T]`, log-likelihoods and bounds `[T, R]` in nats per point; and the seconds of training and,
+        apart from it, of compilation.
 
     Raises:
         InputError: every restart, its bound or its state, became NaN or infinite; or no checkpoint is good.
     """
-    training = Training(points.astype(np.float32), settings)
     shown = tf.constant(shown.astype(np.float32))
     # Measured at steps that lie ever farther apart, as the curves change fast at first.
     ends = [0, *np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()]
@@ -383,7 +388,7 @@ def fit(
     log_likelihoods, bounds = curve.numpy().transpose(1, 2, 0)
     curves = {"steps": np.array(ends), "log_likelihood": log_likelihoods, "bound": bounds}
     times = {name: float(getattr(checkpoint, name)) for name in ("seconds", "compile_seconds")}
-    return training, curves, times
+    return curves, times
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -394,11 +399,12 @@ def fit(
 def exact_log_joint(points: np.ndarray, mixture_parameters: Parameters) -> np.ndarray:
     """log p(x, z = k) of points `[N, 2]` under known parameters, `[N, K]`, in nats, in float64."""
     weights, means, stds = (tf.constant(p, tf.float64) for p in mixture_parameters)
-    every = [
-        log_joints(tf.constant(x), tf.math.log(weights), means, tf.math.log(stds))
-        for x in utils.slices(points, 100_000)
-    ]
-    return tf.transpose(tf.concat(every, axis=1)).numpy()
+    return tf.transpose(log_joints(tf.constant(points), tf.math.log(weights), means, tf.math.log(stds))).numpy()
+
+
+def mean_log_likelihood(points: np.ndarray, mixture_parameters: Parameters) -> float:
+    """log p(x) of points `[N, 2]` under known parameters, nats per point."""
+    return float(np.mean(logsumexp(exact_log_joint(points, mixture_parameters), axis=-1)))
 
 
 def is_degenerate(stds: np.ndarray, variance_floor: float) -> np.ndarray:
@@ -406,9 +412,10 @@ def is_degenerate(stds: np.ndarray, variance_floor: float) -> np.ndarray:
     return np.square(stds).min(axis=(-2, -1)) < 10 * variance_floor
 
 
-def choose_restart(training: Training, points: np.ndarray) -> tuple[int, int]:
+def choose_restart(training: Training) -> tuple[int, int]:
     """The restart of the best lower bound, and how many the guard against degenerate components kept out."""
-    bounds = sum(len(x) * training.measure(tf.constant(x))[1].numpy() for x in utils.slices(points, 20_000))
+    slices = utils.slices(training.points, SLICE // 5)
+    bounds = sum(len(x) * training.measure(tf.cast(x, tf.float64))[1].numpy() for x in slices)
     restart, kept_out = best_restart(training, bounds)
     return int(restart), int(kept_out)
 
@@ -475,10 +482,7 @@ def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndar
     weight_logits, means, logstds = (p[restart].numpy().astype(np.float64) for p in training.mixture())
     parameters = Parameters(np.exp(weight_logits - logsumexp(weight_logits)), means, np.exp(logstds))
     joint = exact_log_joint(points, parameters)
-    logits = np.concatenate(
-        [training.posterior.logits(tf.constant(x), restart).numpy() for x in utils.slices(points, 100_000)]
-    )
-    log_q = log_softmax(logits, axis=-1)
+    log_q = log_softmax(training.posterior.logits(tf.constant(points), restart).numpy(), axis=-1)
     log_p = logsumexp(joint, axis=-1)
     q = np.exp(log_q)
     return {
@@ -495,36 +499,61 @@ def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndar
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def single_precision(points: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A function of points `[N, 2]` in float32, taken in slices, so that its memory is that of the result."""
+    result = np.empty(points.shape, np.float32)
+    for x, y in zip(utils.slices(points, SLICE), utils.slices(result, SLICE), strict=True):
+        y[:] = function(x)
+    return result
+
+
 def run(
     settings: Settings, folder: RunFolder, points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None
 ) -> None:
     """Fits the points, compares with EM and the truth, and writes the run's files."""
+    n, k = len(points), settings.k
     centre, scale = points.mean(axis=0), points.std(axis=0)
-    standardized = (points - centre) / scale
     log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
 
+    def standardized(x: np.ndarray) -> np.ndarray:
+        return (x - centre) / scale
+
     rng = np.random.default_rng([settings.seed, 2])
-    shown = rng.permutation(len(points))[: settings.points_shown]
-    training, curves, times = fit(standardized, standardized[shown], settings, folder)
-    restart, kept_out = choose_restart(training, standardized)
-    scores = evaluate(training, restart, standardized)
+    shown = rng.choice(points, min(n, settings.points_shown), replace=False)
+    training = Training(single_precision(points, standardized), settings)
+    curves, times = fit(training, standardized(shown), settings, folder)
+    restart, kept_out = choose_restart(training)
     # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
-    sample = standardized if len(points) <= 100_000 else standardized[rng.permutation(len(points))[:100_000]]
+    sample = standardized(
+        points if n <= settings.em_points else points[rng.choice(n, settings.em_points, replace=False)]
+    )
     em_fit = fit_em(sample, settings)
     em = em_parameters(em_fit)
-    onward = fit_em(sample, settings, scores["parameters"])
-    gain = onward.score(sample) - float(np.mean(logsumexp(exact_log_joint(sample, scores["parameters"]), axis=-1)))
+    scores = evaluate(training, restart, standardized(shown))
+    parameters, responsibilities = scores["parameters"], scores["responsibilities"]
+    gain = fit_em(sample, settings, parameters).score(sample) - mean_log_likelihood(sample, parameters)
+    estimate, em_estimate = (p.in_data_units(centre, scale) for p in (parameters, em))
 
-    estimate, em_estimate = (p.in_data_units(centre, scale) for p in (scores["parameters"], em))
+    # Of all points, in slices: a few bytes a point, however many there are.
+    means: dict[str, float] = defaultdict(float)
+    counts = np.zeros([k, 0 if classes is None else int(classes.max()) + 1], int)
+    for i, x in enumerate(utils.slices(points, SLICE)):
+        part = evaluate(training, restart, standardized(x))
+        part["em"] = mean_log_likelihood(standardized(x), em)
+        part["truth"] = 0.0 if truth is None else mean_log_likelihood(x, truth)
+        for name in ("log_likelihood", "lower_bound", "kl", "em", "truth"):
+            means[name] += len(x) / n * part[name]
+        if classes is not None:
+            clusters = part["responsibilities"].argmax(axis=-1)
+            counts += utils.contingency(clusters, classes[i * SLICE :][: len(x)], *counts.shape)
+
     order = match(estimate, truth, scale)
     estimate = estimate.reorder(order)
     em_estimate = em_estimate.reorder(match(em_estimate, truth, scale))
-    responsibilities = scores["responsibilities"][:, order]
-    clusters = responsibilities.argmax(axis=-1)
     log_likelihoods = {
-        "truth": None if truth is None else float(np.mean(logsumexp(exact_log_joint(points, truth), axis=-1))),
-        "estimate": scores["log_likelihood"] - log_volume,
-        "em": float(np.mean(logsumexp(exact_log_joint(standardized, em), axis=-1))) - log_volume,
+        "truth": None if truth is None else means["truth"],
+        "estimate": means["log_likelihood"] - log_volume,
+        "em": means["em"] - log_volume,
     }
     metrics = {
         "config": utils.config(settings),
@@ -539,13 +568,13 @@ def run(
             "estimate_em": rms_errors(estimate, em_estimate.reorder(match(em_estimate, estimate, scale))),
         },
         "log_likelihood": log_likelihoods,
-        "lower_bound": scores["lower_bound"] - log_volume,
-        "kl": scores["kl"],
-        "ari": None if classes is None else float(adjusted_rand_score(classes, clusters)),
-        "converged": bool(scores["kl"] < 1e-3 and gain < 1e-3),
+        "lower_bound": means["lower_bound"] - log_volume,
+        "kl": means["kl"],
+        "ari": None if classes is None else utils.adjusted_rand_index(counts),
+        "converged": bool(means["kl"] < 1e-3 and gain < 1e-3),
         "em_gain_from_estimate": gain,
         "degenerate": {
-            "estimate": bool(is_degenerate(scores["parameters"].stds, settings.variance_floor)),
+            "estimate": bool(is_degenerate(parameters.stds, settings.variance_floor)),
             "em": bool(is_degenerate(em.stds, settings.variance_floor)),
         },
         "restart": restart,
@@ -555,12 +584,12 @@ def run(
     with folder.finish() as staging:
         np.savez(
             staging / "fit.npz",
-            points=points[shown],
-            responsibilities=responsibilities[shown],
+            points=shown,
+            responsibilities=responsibilities[:, order],
             steps=curves["steps"],
             log_likelihood=curves["log_likelihood"] - log_volume,
             bound=curves["bound"] - log_volume,
-            em_level=np.mean(logsumexp(exact_log_joint(standardized[shown], em), axis=-1)) - log_volume,
+            em_level=mean_log_likelihood(standardized(shown), em) - log_volume,
         )
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)

@@ -743,6 +743,19 @@ def contingency(clusters: np.ndarray, classes: np.ndarray, n_clusters: int, n_cl
     return counts
 
 
+def adjusted_rand_index(counts: np.ndarray) -> float:
+    """Of two clusterings (Hubert & Arabie 1985, eq. 5) from their `contingency`, int `[K, K']`. That of scikit-learn
+    needs the labels of all points at once, and 40 bytes more for each."""
+
+    def pairs(count: np.ndarray) -> int:
+        return sum(int(c) * (int(c) - 1) // 2 for c in count.flat)
+
+    both, ours, theirs = pairs(counts), pairs(counts.sum(axis=1)), pairs(counts.sum(axis=0))
+    expected = ours * theirs / max(1, pairs(counts.sum(keepdims=True)))
+    most = (ours + theirs) / 2
+    return 1.0 if most == expected else (both - expected) / (most - expected)
+
+
 def cluster_accuracy(clusters: np.ndarray, classes: np.ndarray, n_clusters: int, n_classes: int) -> float:
     """Share of points whose cluster's matched class is their own."""
     matched = match_clusters(clusters, classes, n_clusters, n_classes)

@@ -75,11 +75,11 @@ class Settings:
 
 
 class Replicates(tf.Module):
-    """R copies of the state of one restart, each with variables, and so a gradient, of its own.
+    """R fits, each with variables, and so a gradient, of its own: copies of one state, or of R.
 
     Args:
-        state: a restart's unit of length, and its variables of mixture, posterior and baseline.
-        points: standardised points `[N, 2]`.
+        state: the unit of length, and the variables of mixture, posterior and baseline, of one or of R restarts.
+        points: standardised points `[N, 2]`, or those of each `[R, N, 2]`.
         n_samples: samples of z a point.
         replicates: R.
     """
@@ -87,8 +87,8 @@ class Replicates(tf.Module):
     def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int, replicates: int) -> None:
         super().__init__()
         unit, *values = state
-        settings = gmm_vi.Settings(k=len(values[0]))
-        means, stds = (np.broadcast_to(each, [replicates, *each.shape]) for each in (values[1], unit))
+        settings = gmm_vi.Settings(k=values[0].shape[1])
+        means, stds = (np.broadcast_to(each, [replicates, *each.shape[1:]]) for each in (values[1], unit))
         self.x = tf.constant(points, tf.float32)
         self.n_samples = n_samples
         self.mixture = gmm_vi.Mixture(means, stds, settings.variance_floor)
@@ -110,7 +110,7 @@ class Replicates(tf.Module):
 
     def log_joint(self, values: dict[str, tf.Tensor]) -> tf.Tensor:
         """log p(x, z), `[S, R, N]`."""
-        return gmm_vi.mixture(values, *self.mixture(), self.x.shape[0], self.n_samples).log_joint()
+        return gmm_vi.mixture(values, *self.mixture(), self.x.shape[-2], self.n_samples).log_joint()
 
     def estimate(self, estimator: Callable[..., tf.Tensor], **options: Any) -> zs.StochasticTensor:
         """An estimator's cost on samples of the posterior, `[R, N]`."""
@@ -172,7 +172,7 @@ class Replicates(tf.Module):
 
         def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
             with zs.BayesianNet(values) as model:
-                logits = tf.repeat(weight_logits[..., None, :], self.x.shape[0], axis=-2)
+                logits = tf.repeat(weight_logits[..., None, :], self.x.shape[-2], axis=-2)
                 log_z = zs.ExpConcrete("log_z", temperature, logits, n_samples=self.n_samples)
                 z = tf.exp(log_z)
                 zs.Normal("x", tf.matmul(z, means), logstd=tf.matmul(z, logstds), group_ndims=1)
@@ -260,8 +260,8 @@ def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[n
         training.train(steps)
         done += steps
         states[moment] = [variable.numpy() for variable in (training.mixture.unit, *training.learned)]
-    best, _ = gmm_vi.choose_restart(training, points[0])
-    return points[0], {moment: [value[best] for value in state] for moment, state in states.items()}
+    best, _ = gmm_vi.choose_restart(training)
+    return points[0], {moment: [value[best : best + 1] for value in state] for moment, state in states.items()}
 
 
 def measure(cell: Cell, settings: Settings) -> dict[str, Any]:

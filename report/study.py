@@ -52,6 +52,10 @@ RUNS = [
     ),
     Run("gmm-limit", ("report/gmm_limit.py",)),
     Run("gmm-estimators", ("report/gmm_estimators.py",)),
+    Run("gmm-race", ("report/gmm_race.py",)),
+    Run("gmm-choosing-k", ("report/gmm_choosing_k.py",)),
+    Run("gmm-problems", ("report/gmm_problems.py",)),
+    *(Run(f"gmm-real/{name}", ("report/gmm_real.py", "--data", name)) for name in ("iris", "wine")),
 ]
 
 

@@ -166,9 +166,9 @@ def test_estimators_hit_their_targets(n_samples):
 
 def test_counts_are_all_and_their_probabilities_sum_to_one():
     # In the order of tf.Module, of the variables' names.
-    state = [np.zeros(shape, np.float32) for shape in ((3, 2), (3, 2), (3,)) * 2]
-    baseline = [np.zeros(shape, np.float32) for shape in ((1, 1), (1, 16), (2, 16), (16, 1))]
-    replicates = gmm_estimators.Replicates([np.ones([1, 1], np.float32), *state, *baseline], np.zeros([4, 2]), 5, 1)
+    shapes = [*((3, 2), (3, 2), (3,)) * 2, (1, 1), (1, 16), (2, 16), (16, 1)]
+    state = [np.ones([1, 1, 1], np.float32), *(np.zeros([1, *shape], np.float32) for shape in shapes)]
+    replicates = gmm_estimators.Replicates(state, np.zeros([4, 2]), 5, 1)
     counts, coefficients = (value.numpy() for value in replicates.counts())
     assert counts.shape == (21, 3)
     assert len(np.unique(counts, axis=0)) == 21
