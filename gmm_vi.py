@@ -524,9 +524,7 @@ def run(
     curves, times = fit(training, standardized(shown), settings, folder)
     restart, kept_out = choose_restart(training)
     # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
-    sample = standardized(
-        points if n <= settings.em_points else points[rng.choice(n, settings.em_points, replace=False)]
-    )
+    sample = standardized(points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False))
     em_fit = fit_em(sample, settings)
     em = em_parameters(em_fit)
     scores = evaluate(training, restart, standardized(shown))
