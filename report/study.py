@@ -55,6 +55,7 @@ RUNS = [
     Run("gmm-race", ("report/gmm_race.py",)),
     Run("gmm-choosing-k", ("report/gmm_choosing_k.py",)),
     Run("gmm-problems", ("report/gmm_problems.py",)),
+    Run("gmm-scale", ("report/gmm_scale.py",)),
     *(Run(f"gmm-real/{name}", ("report/gmm_real.py", "--data", name)) for name in ("iris", "wine")),
 ]
 
