@@ -1,9 +1,9 @@
 """Estimators of the bound's gradient side by side: bias, variance, direction and cost, on the same points.
 
-A run of `gmm_vi.py`'s algorithm gives parameters at its start (step 20), midway (250) and at the end (5000). At each, every estimator draws
-1000 gradients, which are 1000 restarts with equal parameters, so that one compiled program gives them all. They are
-compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by the
-sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
+A run of `gmm_vi.py`'s algorithm gives parameters at its start (step 20), midway (250) and at the end (5000). At each,
+every estimator draws 1000 gradients, which are 1000 restarts with equal parameters, so that one compiled program gives
+them all. They are compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of
+the bound, by the sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
 
     exact              the sum over z, no sample
     score function     zs.nvil without a baseline

@@ -72,7 +72,7 @@ def vector(parameters: Parameters) -> np.ndarray:
     return np.concatenate([parameters.weights[:-1], parameters.means.ravel(), parameters.stds.ravel()])
 
 
-def fisher_information(parameters: Parameters, points_per_axis: int = 300) -> np.ndarray:
+def fisher_information(parameters: Parameters, points_per_axis: int = 150) -> np.ndarray:
     """The Fisher information of one point, by the trapezoidal rule over the plane to 9 standard deviations."""
     low = (parameters.means - 9 * parameters.stds).min(axis=0)
     high = (parameters.means + 9 * parameters.stds).max(axis=0)
