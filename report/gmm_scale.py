@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cells
 
@@ -35,6 +34,7 @@ import gmm_vi
 import utils
 from utils import setting
 
+ROOT = Path(__file__).resolve().parent.parent
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 

@@ -87,6 +87,7 @@ class Settings:
     restarts: int = setting(10)
     steps: int = setting(5000)
     batch_size: int = setting(128)
+    large_n_batch_size: int = setting(512)
 
 
 def draw_truth(cell: Cell, rng: np.random.Generator) -> Parameters:
@@ -112,7 +113,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         k=cell.fitted_k,
         restarts=settings.restarts,
         steps=settings.steps,
-        batch_size=settings.batch_size,
+        batch_size=settings.large_n_batch_size if large else settings.batch_size,
         em_starts=settings.large_n_em_starts if large else gmm_vi.Settings.em_starts,
         seed=settings.seed,
     )
