@@ -18,6 +18,7 @@ metrics.json has for each N:
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,12 @@ import utils
 from utils import setting
 
 ROOT = Path(__file__).resolve().parent.parent
+STARTER = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
 SIZES = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -60,15 +67,22 @@ def peak_memory(*arguments: str) -> float:
     Raises:
         RuntimeError: it failed.
     """
-    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+    # A process begins with the peak of the one that starts it, so that a small one stands between.
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTER, sys.executable, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        _, status, usage = os.wait4(process.pid, 0)
+        printed, _ = process.communicate()
     except BaseException:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         raise
-    if status:
-        raise RuntimeError(f"{' '.join(arguments)}: failed with status {status}")
-    return usage.ru_maxrss / 1024
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: failed with status {process.returncode}")
+    return int(printed) / 1024
 
 
 def measure(cell: Cell, settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The mixture of 2-D Gaussians: model and posterior against SciPy, NVIL's gradient against enumeration, whole runs."""
 
 import itertools
+import json
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,50 @@ def test_points_are_drawn_from_the_model():
         assert np.all(abs(own.mean(axis=0) - mean) < 5 * std / np.sqrt(len(own)))
         assert np.all(abs(own.var(axis=0) - std**2) < 5 * std**2 * np.sqrt(2 / len(own)))
         assert abs(np.corrcoef(own.T)[0, 1]) < 5 / np.sqrt(len(own))
+
+
+def test_many_points_are_drawn_and_scored_in_slices(monkeypatch, tmp_path):
+    """Every slice is drawn anew, and the scores are those of all points."""
+    monkeypatch.setattr(gmm_vi, "SLICE", 40)
+    points, classes = gmm_vi.draw_data(MIXTURE, 110)
+    assert len(np.unique(points[:, 0])) == 110
+    assert set(classes) == {0, 1, 2}
+    settings = Settings(n=110, steps=20, restarts=3, em_points=60, out=str(tmp_path))
+    folder = utils.RunFolder(str(tmp_path), "gmm_vi")
+    folder.start(settings)
+    gmm_vi.run(settings, folder, points, classes, MIXTURE)
+    folder.unlock()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["em_points"] == 60
+    estimate = Parameters(**{name: np.array(value) for name, value in metrics["estimate"].items()})
+    scores = metrics["log_likelihood"]
+    expected = {
+        name: np.mean(logsumexp(log_joint_by_scipy(points, mixture), axis=1))
+        for name, mixture in (("truth", MIXTURE), ("estimate", estimate))
+    }
+    assert scores["truth"] == pytest.approx(expected["truth"])
+    assert scores["estimate"] == pytest.approx(expected["estimate"], abs=1e-6)
+    assert metrics["kl"] == pytest.approx(scores["estimate"] - metrics["lower_bound"], abs=1e-6)
+    with np.load(tmp_path / "fit.npz") as saved:
+        assert len(saved["points"]) == 110
+
+
+def test_components_start_as_wide_as_the_points_about_them():
+    """And so however small the clusters are among the points."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[-1.0, -1.0], [1.0, -1.0], [0.0, 1.5]])
+    points = (centres[rng.integers(3, size=600)] + 0.01 * rng.normal(size=(600, 2))).astype(np.float32)
+    means, stds = gmm_vi.draw_start(points, Settings(restarts=4), np.random.default_rng(0))
+    assert (means.shape, stds.shape) == ((4, 3, 2), (4, 1, 1))
+    for mean, std in zip(means, stds[:, 0, 0], strict=True):
+        nearest = np.linalg.norm(points[:, None] - mean, axis=-1).min(axis=1)
+        assert std == pytest.approx(np.sqrt(np.mean(nearest**2) / 2), rel=1e-4)
+    mixture = gmm_vi.Mixture(means, stds, 1e-6)
+    _, started, logstds = mixture()
+    np.testing.assert_allclose(started, means, rtol=1e-5)
+    np.testing.assert_allclose(tf.exp(logstds), np.broadcast_to(stds, means.shape), rtol=1e-2)
+    same = np.zeros([5, 2], np.float32)
+    assert gmm_vi.draw_start(same, Settings(restarts=1), rng)[1] == pytest.approx(1e-3)  # the floor's
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])

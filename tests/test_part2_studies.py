@@ -11,11 +11,19 @@ import tiny
 sys.path.insert(0, str(tiny.PROJECT / "report"))
 
 import cells
+import gmm_choosing_k
 import gmm_estimators
+import gmm_figures
 import gmm_limit
+import gmm_problems
+import gmm_race
+import gmm_real
+import gmm_scale
 import gmm_sweep
 import study
+from sklearn.mixture import GaussianMixture
 
+import gmm_vi
 from gmm_vi import Parameters
 
 SMALL = {"data_sets": 2, "restarts": 2, "steps": 10}
@@ -190,3 +198,112 @@ def test_standardised_points_go_back_to_the_datas_units():
     back = fit.in_data_units(centres[1], scales[1])
     np.testing.assert_allclose(back.means[0], points[1, 0])
     np.testing.assert_allclose(back.stds[0], scales[1])
+
+
+def test_bic_is_that_of_scikit_learn_and_icl_adds_twice_the_entropy():
+    points = np.random.default_rng(0).normal(size=(80, 2))
+    em = GaussianMixture(3, covariance_type="diag", random_state=0).fit(points)
+    bic, icl = gmm_choosing_k.criteria(80 * em.score(points), 1.5, 3, 80)
+    assert bic == pytest.approx(em.bic(points))
+    assert icl == pytest.approx(bic + 3)
+
+
+def test_the_true_number_of_far_components_is_chosen(monkeypatch):
+    monkeypatch.setattr(gmm_choosing_k, "KS", range(2, 5))
+    settings = dataclasses.replace(gmm_choosing_k.Settings(), data_sets=2, restarts=5, steps=1000)
+    result = gmm_choosing_k.fit_cell(gmm_choosing_k.Cell(separation=8.0, n=200), settings)
+    for criterion in ("bic", "icl"):
+        np.testing.assert_array_equal(np.argmin(result[criterion], axis=1), [1, 1])  # 3 of 2, 3, 4
+    assert np.all(np.array(result["icl"]) >= np.array(result["bic"]))
+
+
+@pytest.mark.parametrize("cell", gmm_race.CELLS)
+def test_every_estimator_climbs_in_the_race(cell):
+    settings = dataclasses.replace(gmm_race.Settings(), data_sets=3, steps=120, measurements=4)
+    result = gmm_race.race(cell, settings)
+    bounds = np.array(result["bound"])
+    assert result["steps"][0] == 0
+    assert result["steps"][-1] == 120
+    assert bounds.shape == (len(result["steps"]), 3)
+    assert np.all(np.diff(result["seconds"]) > 0)
+    # The relaxation climbs another bound.
+    assert cell.estimator.startswith("concrete") or np.all(bounds[-1] > bounds[0] + 0.05)
+
+
+def test_racers_start_alike():
+    points, state = gmm_race.starts(gmm_race.Settings())
+    assert points.shape == (20, 100, 2)
+    racers = gmm_race.Racers(state, points, 2)
+    np.testing.assert_allclose(racers.mixture()[1] / racers.mixture.unit, state[2])
+    weights, (means, stds) = np.full(3, 1 / 3), (state[2] * state[0], np.exp(state[1]))
+    for d in (0, 7):  # q starts as the posterior, so that the bound touches
+        start = Parameters(weights, means[d], stds[d])
+        assert racers.bounds()[d] == pytest.approx(gmm_vi.mean_log_likelihood(points[d], start), abs=1e-4)
+
+
+def test_random_problems_are_as_promised():
+    problems = [gmm_problems.draw_problem(i) for i in range(gmm_problems.PROBLEMS)]
+    assert problems == [gmm_problems.draw_problem(i) for i in range(50)]
+    assert {problem.k for problem in problems} == {2, 3, 4, 5}
+    assert all(100 <= problem.n <= 1000 and problem.separation >= 2.5 for problem in problems)
+    scales = np.array([problem.scale for problem in problems])
+    assert scales.min() < 1e-4
+    assert scales.max() > 1e4
+
+
+def test_a_random_problem_is_solved(monkeypatch):
+    monkeypatch.setattr(gmm_vi.Settings, "__init__", shorter(gmm_vi.Settings.__init__, restarts=10, steps=2000))
+    problem = dataclasses.replace(gmm_problems.draw_problem(1), k=2, n=150, separation=6.0)
+    result = gmm_problems.solve(problem)
+    assert abs(result["difference"]) < 1e-3
+    assert 0 <= result["kl"] < 1e-3
+    assert result["found"] > 0.5
+    assert result["degenerate"] == {"estimate": False, "em": False}
+
+
+def shorter(init, **settings):
+    return lambda self, **given: init(self, **{**settings, **given})
+
+
+@pytest.mark.parametrize(("name", "n", "first"), [("iris", 150, [1.4, 0.2]), ("wine", 178, [3.06, 5.64])])
+def test_real_points(name, n, first, tmp_path):
+    points, classes = gmm_real.read(name)
+    assert points.shape == (n, 2)
+    np.testing.assert_allclose(points[0], first)
+    assert set(classes) == {0, 1, 2}
+    arguments = ["--data", name, "--steps", "50", "--restarts", "3", "--out", str(tmp_path / "real")]
+    gmm_real.main(arguments)
+    gmm_real.main(["--resume", "--out", str(tmp_path / "real")])
+    metrics = json.loads((tmp_path / "real" / "metrics.json").read_text())
+    assert metrics["config"]["n"] == n
+    assert -1 < metrics["ari"] < 1
+    assert metrics["truth"] is None
+
+
+def test_other_real_points_are_refused(tmp_path, capsys):
+    said = tiny.refused(gmm_real.main, ["--data", "roses", "--out", tmp_path / "no"], capsys)
+    assert "--data roses: wanted one of iris, wine" in said
+
+
+def test_the_peak_memory_of_a_process():
+    little, much = (gmm_scale.peak_memory("-c", f"b'x' * {size}") for size in (1, 200 * 2**20))
+    assert much - little == pytest.approx(200, abs=20)
+    with pytest.raises(RuntimeError, match="failed with status"):
+        gmm_scale.peak_memory("-c", "raise SystemExit(3)")
+
+
+def test_a_run_of_the_scale():
+    result = gmm_scale.measure(gmm_scale.Cell(1000), dataclasses.replace(gmm_scale.Settings(), steps=20))
+    assert result["peak_mib"] > result["idle_mib"] > 100
+    assert result["microseconds"] > 0
+    assert result["em_points"] == 1000
+
+
+def test_figures_say_what_the_results_say(tmp_path, monkeypatch):
+    """Its sentences are those of today's results; those of a fit with too few components are left out."""
+    monkeypatch.setattr(gmm_figures.utils, "save_figure", lambda figure, folder, name: None)
+    assert (gmm_figures.OUT / "README.md").read_text() == gmm_figures.draw()
+    for name in gmm_figures.FIGURES:
+        assert (gmm_figures.OUT / f"{name}.pdf").is_file()
+    monkeypatch.setattr(gmm_figures, "RESULTS", tmp_path)
+    assert "![" not in gmm_figures.draw()

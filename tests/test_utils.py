@@ -14,11 +14,28 @@ import numpy as np
 import pytest
 import tiny
 from matplotlib.figure import Figure
+from sklearn.metrics import adjusted_rand_score
 
 import utils
 from utils import InputError, RunFolder, setting
 
 # Scores
+
+
+@pytest.mark.parametrize(("n_clusters", "n_classes"), [(1, 1), (3, 3), (5, 5), (4, 2), (2, 4), (6, 3), (3, 6)])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_adjusted_rand_index_is_that_of_scikit_learn(n_clusters, n_classes, seed):
+    rng = np.random.default_rng(seed)
+    clusters, classes = rng.integers(n_clusters, size=40), rng.integers(n_classes, size=40)
+    clusters[:20] = classes[:20] % n_clusters
+    counts = utils.contingency(clusters, classes, n_clusters, n_classes)
+    assert utils.adjusted_rand_index(counts) == pytest.approx(adjusted_rand_score(classes, clusters))
+
+
+@pytest.mark.parametrize("counts", [[[1]], [[5]], [[1, 0], [0, 1]], [[3, 4]]])
+def test_the_adjusted_rand_index_of_few_pairs(counts):
+    clusters, classes = (np.repeat(labels, np.ravel(counts)) for labels in np.indices(np.shape(counts)).reshape(2, -1))
+    assert utils.adjusted_rand_index(np.array(counts)) == pytest.approx(adjusted_rand_score(classes, clusters))
 
 
 @pytest.mark.parametrize(("n_clusters", "n_classes"), [(1, 1), (3, 3), (5, 5), (4, 2), (2, 4), (6, 3), (3, 6)])
