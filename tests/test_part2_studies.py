@@ -238,7 +238,7 @@ def test_racers_start_alike():
     weights, (means, stds) = np.full(3, 1 / 3), (state[2] * state[0], np.exp(state[1]))
     for d in (0, 7):  # q starts as the posterior, so that the bound touches
         start = Parameters(weights, means[d], stds[d])
-        assert racers.bounds()[d] == pytest.approx(gmm_vi.mean_log_likelihood(points[d], start), abs=1e-4)
+        assert float(racers.bounds()[d]) == pytest.approx(gmm_vi.mean_log_likelihood(points[d], start), abs=1e-4)
 
 
 def test_random_problems_are_as_promised():
