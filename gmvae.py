@@ -67,6 +67,9 @@ class Settings:
     epochs: int = setting(60, "passes over the images in step 3; steps 1 and 2 add 40 %", 1, 100_000)
     batch_size: int = setting(200, "images in a gradient step", 2, 100_000)
     restarts: int = setting(5, "heads of the classifier in step 1; the best objective wins", 1, 100)
+    validate: bool = setting(
+        False, "set 10,000 training images aside and score them in place of the test images, which stay untouched"
+    )
     seed: int = setting(0, "seed of everything random but the binary images that are scored", 0, 2**31 - 1)
     out: str = setting("plots/gmvae", "folder for figures and metrics.json")
     k: int = setting(10)
@@ -87,6 +90,7 @@ class Settings:
     shift: float = setting(2.5)  # pixels
     importance_samples: int = setting(500)
     train_importance_samples: int = setting(10)
+    validation_images: int = setting(10_000)
     data_sha256: str = setting("")  # found when the run begins
 
 
@@ -473,12 +477,13 @@ def score(model: MixtureVAE, images: np.ndarray, n_samples: int, name: str) -> S
 
 
 def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]:
-    """Trains, scores and writes the run's files; returns the metrics. Labels enter the scores alone."""
+    """Trains, scores and writes the run's files; returns the metrics. Labels enter the scores alone. The test images
+    are those set aside with --validate, and `test` in the metrics is of these."""
     training = Training(images.train, settings)
     training.train(folder)
     model, k = training.model, settings.k
     train = score(model, images.train, settings.train_importance_samples, "training images")
-    test = score(model, images.test, settings.importance_samples, "test images")
+    test = score(model, images.test, settings.importance_samples, f"{scored(settings.validate)} images")
     train_clusters, test_clusters = train.q_z.argmax(axis=-1), test.q_z.argmax(axis=-1)
     seconds = float(training.seconds)
     n, batch_size = len(images.train), training.classifier_batch_size
@@ -518,6 +523,11 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     return metrics
+
+
+def scored(validate: bool) -> str:
+    """The name of the images that are scored."""
+    return "validation" if validate else "test"
 
 
 def pictures(model: MixtureVAE, images: Images, test_clusters: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
@@ -566,7 +576,7 @@ def draw_figures(run_folder: Path, out: Path) -> None:
         utils.figure_style(),
     ):
         utils.save_figure(samples_figure(shown), out, "samples")
-        utils.save_figure(reconstructions_figure(shown), out, "reconstructions")
+        utils.save_figure(reconstructions_figure(shown, metrics), out, "reconstructions")
         utils.save_figure(confusion_figure(shown, metrics), out, "confusion")
         utils.save_figure(latent_figure(shown), out, "latent")
         utils.save_figure(curves_figure(curves), out, "curves")
@@ -594,13 +604,13 @@ def samples_figure(shown: Any) -> Figure:
     return figure
 
 
-def reconstructions_figure(shown: Any) -> Figure:
-    """Binary test images above the decoder's probabilities at the mean of q(h | x)."""
+def reconstructions_figure(shown: Any, metrics: dict[str, Any]) -> Figure:
+    """Binary images that are scored above the decoder's probabilities at the mean of q(h | x)."""
     figure = Figure(figsize=(3.4, 0.75))
     axes = figure.subplots()
     axes.imshow(tiles(np.stack([shown["originals"], shown["rebuilt"]])), cmap="gray_r", vmin=0, vmax=1)
     axes.set_xticks([])
-    axes.set_yticks([15, 45], ["test image", "rebuilt"])
+    axes.set_yticks([15, 45], [f"{scored(metrics['config']['validate'])} image", "rebuilt"])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -628,7 +638,8 @@ def confusion_figure(shown: Any, metrics: dict[str, Any]) -> Figure:
     axes.set_xticks(np.arange(counts.shape[1]))
     axes.set_yticks(np.arange(len(counts)), order)
     accuracy = 100 * metrics["test"]["accuracy"]
-    axes.set(xlabel="class", ylabel="cluster", title=f"test images; matched one to one: {accuracy:.2f} %")
+    images = f"{scored(metrics['config']['validate'])} images"
+    axes.set(xlabel="class", ylabel="cluster", title=f"{images}; matched one to one: {accuracy:.2f} %")
     figure.colorbar(picture, label="share of the cluster", shrink=0.8)
     return figure
 
@@ -766,7 +777,7 @@ def load(folder: str) -> TrainedModel:
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
     test, train = metrics["test"], metrics["train"]
-    lines = [f"{'':<34}{'test':>10}{'training':>10}"]
+    lines = [f"{'':<34}{scored(metrics['config']['validate']):>10}{'training':>10}"]
     for name, label in (
         ("accuracy", "accuracy, E_q(h|x) p(z|h)   [%]"),
         ("accuracy_model", "accuracy, p(z|x)            [%]"),
@@ -793,6 +804,8 @@ def main(argv: list[str] | None = None) -> None:
             print(table(json.loads((folder.path / "metrics.json").read_text())))
             return
         images = utils.read_images(settings.data)
+        if settings.validate:
+            images = utils.set_aside(images, settings.validation_images)
         if settings.batch_size > len(images.train):
             raise InputError(
                 f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"

@@ -121,6 +121,11 @@ def parse_settings(settings_type: type, description: str, argv: list[str] | None
         if not field.metadata["help"]:
             continue
         kind = type(field.default) if field.default is not None else str
+        if kind is bool:
+            parser.add_argument(
+                option(field.name), action="store_true", default=argparse.SUPPRESS, help=field.metadata["help"]
+            )
+            continue
         default = "" if field.default is None else f" (default: {field.default})"
         metavar = {int: "N", float: "X", str: "PATH"}[kind]
         parser.add_argument(
@@ -681,6 +686,17 @@ def read_images(folder: str) -> Images:
         if label.max() > 9:
             raise InputError(f"{where} has a label {label.max()}; wanted labels from 0 to 9")
     return Images(train.reshape(-1, 784), labels[0], test.reshape(-1, 784), labels[1])
+
+
+def set_aside(images: Images, n: int) -> Images:
+    """The same data with the last n training images, and their labels, in the place of the test images.
+
+    Raises:
+        InputError: there are not more training images than these.
+    """
+    if len(images.train) <= n:
+        raise InputError(f"--validate: wanted more than {n} training images, got {len(images.train)}; leave it out")
+    return Images(images.train[:-n], images.train_labels[:-n], images.train[-n:], images.train_labels[-n:])
 
 
 def _read_idx(folder: str, name: str, n_axes: int) -> np.ndarray:

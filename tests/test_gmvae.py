@@ -563,6 +563,27 @@ def test_gzipped_files_and_the_same_seed_give_the_same_run_and_another_seed_anot
     assert other["test"]["elbo"] != tiny.read_metrics(unbroken)["test"]["elbo"]
 
 
+def test_validation_scores_training_images_and_leaves_the_test_images_untouched(few_steps, tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class FewSetAside(gmvae.Settings):
+        validation_images: int = utils.setting(30)
+
+    monkeypatch.setattr(gmvae, "Settings", FewSetAside)
+    data = tiny.write_images(tmp_path / "data", 80, 20)
+    other = tiny.write_images(tmp_path / "other", 80, 10, shuffle_labels=False)
+    first, second = (
+        run("--data", folder, *SHORT, "--validate", out=tmp_path / "out" / folder.name) for folder in (data, other)
+    )
+    assert first["test"] == second["test"]
+    train, test = clusters(tmp_path / "out" / "data")
+    assert (len(train), len(test)) == (50, 30)
+    images = utils.read_images(str(data))
+    aside = utils.set_aside(images, 30)
+    np.testing.assert_array_equal(np.concatenate([aside.train, aside.test]), images.train)
+    np.testing.assert_array_equal(np.concatenate([aside.train_labels, aside.test_labels]), images.train_labels)
+    assert first["test"]["accuracy"] == utils.cluster_accuracy(test, aside.test_labels, 10, 10)
+
+
 def test_a_handful_of_images_is_enough(few_steps, tmp_path):
     data = tiny.write_images(tmp_path / "data", 3, 1)
     metrics = run("--data", data, "--epochs", 1, "--batch-size", 2, "--restarts", 1, out=tmp_path / "out")
@@ -719,6 +740,7 @@ def test_loading_what_is_no_run_is_refused(tmp_path):
         (["--data", "{tmp}/corrupt"], ["train-images-idx3-ubyte", "begins with ffffffff"]),
         (["--data", "{tmp}/truncated"], ["t10k-images-idx3-ubyte", "get the file again"]),
         (["--data", "{tmp}/mixed"], ["80 images but 20 labels"]),
+        (["--validate"], ["--validate", "more than 10000", "got 80"]),
         (["--out", "{tmp}/notes.txt"], ["notes.txt", "another folder"]),
         (["--out", "{tmp}/notes.txt/run"], ["notes.txt/run", "another folder"]),
         (["--out", "/proc/run"], ["/proc/run", "another folder"]),
