@@ -14,6 +14,7 @@ the bound, by the sum over z; and of what the estimator targets, by the sum over
     vimco, rws         zs.vimco and zs.rws, which target other objectives
     sgvb, one-hot      zs.sgvb on the one-hot sample, its refusal by-passed
     concrete, t        zs.sgvb on zs.ExpConcrete of temperature t, for z and for its relaxed prior
+    gumbel-softmax, t  the same sample as if it were one-hot, in the discrete log p(z) and log q(z|x)
 
     python report/gmm_estimators.py --out FOLDER
 
@@ -181,6 +182,15 @@ class Replicates(tf.Module):
 
         return -zs.sgvb(log_joint, {"x": self.x}, {"log_z": posterior["log_z"]}, axis=0)
 
+    def gumbel_softmax(self, temperature: float) -> tf.Tensor:
+        """With the discrete distributions' log-probabilities of the relaxed sample (Jang, Gu & Poole 2017)."""
+        logits = self.posterior.logits(self.x)
+        with zs.BayesianNet() as posterior:
+            zs.ExpConcrete("log_z", temperature, logits, n_samples=self.n_samples)
+        z = tf.exp(posterior["log_z"])
+        log_q = tf.reduce_sum(z * tf.nn.log_softmax(logits), axis=-1)
+        return -zs.sgvb(self.log_joint, {"x": self.x}, {"z": (z, log_q)}, axis=0)
+
     # What vimco and rws target, by the sum over all counts of the samples' components.
 
     def counts(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -286,10 +296,11 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
         estimators |= {"leave-one-out": many.leave_one_out, "vimco": many.vimco}
     for temperature in TEMPERATURES if cell.n_samples == 1 else (0.5,):
         estimators[f"concrete, {temperature}"] = lambda t=temperature: many.concrete(t)
+        estimators[f"gumbel-softmax, {temperature}"] = lambda t=temperature: many.gumbel_softmax(t)
     results = {}
     for name, cost in estimators.items():
         drawn, seconds = gradients(many, cost)
-        target = {} if name.startswith(("concrete", "sgvb")) else targets.get(name, exact)
+        target = {} if name.startswith(("concrete", "gumbel", "sgvb")) else targets.get(name, exact)
         results[name] = {"microseconds": 1e6 * seconds}
         for part, values in drawn.items():
             results[name][part] = compare(values, exact[part][0], target[part][0] if target else None)

@@ -40,9 +40,10 @@ class Cell:
     n_samples: int
 
 
+TEMPERATURES = (0.1, 0.5)
 CELLS = [
     *(Cell(name, 1) for name in ("exact", "score function", "moving mean", "network", "normalised")),
-    *(Cell(f"concrete, {temperature}", 1) for temperature in (0.1, 0.5)),
+    *(Cell(f"{relaxation}, {t}", 1) for relaxation in ("concrete", "gumbel-softmax") for t in TEMPERATURES),
     *(Cell(name, 5) for name in ("score function", "network", "leave-one-out", "vimco", "rws")),
 ]
 
@@ -110,8 +111,8 @@ def race(cell: Cell, settings: Settings) -> dict[str, Any]:
         "leave-one-out": racers.leave_one_out,
         "vimco": racers.vimco,
         "rws": racers.rws,
-        "concrete, 0.1": lambda: racers.concrete(0.1),
-        "concrete, 0.5": lambda: racers.concrete(0.5),
+        **{f"concrete, {t}": lambda t=t: racers.concrete(t) for t in TEMPERATURES},
+        **{f"gumbel-softmax, {t}": lambda t=t: racers.gumbel_softmax(t) for t in TEMPERATURES},
     }
     cost = costs[cell.estimator]
     learned = racers.trainable_variables
