@@ -2,7 +2,8 @@
 # make setup    only the environment
 # make test     every test
 # make lint     ruff
-# make study    the runs behind the report that have no result yet; ONLY="NAMES" for some, JOBS=N for N at a time
+# make study    the runs behind the report that have no result yet, and their figures; ONLY="NAMES" for some of them,
+#               JOBS=N for N at a time
 # make readme   the tables of README.md, from the results of the runs
 # make bench    speed against peers, in an environment of its own; needs Python 3.11 or later and a C++ compiler
 PYTHON ?= python3
@@ -30,6 +31,7 @@ lint: setup
 
 study: setup
 	$(VENV)/python report/study.py $(ONLY) --jobs $(JOBS)
+	$(VENV)/python report/gmm_figures.py
 
 readme: setup
 	$(VENV)/python report/readme.py
