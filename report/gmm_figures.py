@@ -533,7 +533,7 @@ def real_figure() -> Drawn:
             f"{name}: {gap:+.1e} nats per point against EM, adjusted Rand index {metrics['ari']:.2f} against the "
             "classes"
         )
-    return figure, f"Real points, K = 3. {'; '.join(words).capitalize()}. Ellipses are at two standard deviations."
+    return figure, f"Real points, K = 3: {'; '.join(words)}. Ellipses are at two standard deviations."
 
 
 def scale_figure() -> Drawn:
