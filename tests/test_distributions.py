@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 import zhusuan as zs
+from zhusuan import distributions
 from zhusuan.distributions import (
     Bernoulli,
     Categorical,
@@ -366,6 +367,22 @@ def test_samples_at_extreme_logits(dtype):
     logits = tf.constant([[100.0, -100.0, 0.0], [-100.0, -100.0, 100.0]], dtype)
     assert np.all(Categorical(logits).sample(100) == [0, 2])
     assert np.all(OnehotCategorical(logits).sample(100) == [[1, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-23])
+def test_no_number_draws_a_category_of_next_to_no_probability(number, dtype, monkeypatch):
+    class Generator:
+        def uniform(self, shape, dtype):
+            return tf.fill(shape, tf.cast(number, dtype))
+
+    monkeypatch.setattr(distributions, "get_generator", Generator)
+    middle = Categorical(tf.constant([-80.0, 0.0, -80.0], dtype))
+    assert np.all(middle.sample(3) == 1)
+    first, last = (Categorical(tf.constant(logits, dtype)) for logits in ([0.0, -80.0, -np.inf], [-np.inf, -80.0, 0.0]))
+    assert np.all(first.sample(3) == 0)
+    assert np.all(last.sample(3) == 2)
+    even = Categorical(tf.zeros(4, dtype)).sample(1)
+    assert even[0] == {0.0: 3, 0.5: 1, 1 - 2**-23: 0}[number]
 
 
 @pytest.mark.parametrize("make", [Categorical, OnehotCategorical])

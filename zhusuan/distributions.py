@@ -276,12 +276,13 @@ class _Discrete(Distribution):
         )
 
     def _sample_index(self, sample_shape: list) -> tf.Tensor:
-        # Not tf.random.categorical, which under XLA does not obey a seed. One uniform number in [0, 1) for a sample,
-        # against the cumulative probabilities, costs less than the K of the Gumbel-max trick.
+        # Not tf.random.categorical, which under XLA does not obey a seed. One uniform number in (0, 1] for a sample,
+        # against the cumulative probabilities, costs less than the K of the Gumbel-max trick. With a number of 0, which
+        # one in 2^23 is in float32, the first category would be drawn however improbable it is.
         cumulative = tf.cumsum(tf.nn.softmax(self.logits), axis=-1)
         shape = tf.concat([sample_shape, tf.shape(self.logits)[:-1]], 0)
-        uniform = get_generator().uniform(shape, dtype=self.logits.dtype) * cumulative[..., -1]
-        return tf.reduce_sum(tf.cast(uniform[..., None] >= cumulative[..., :-1], tf.int32), axis=-1)
+        uniform = (1 - get_generator().uniform(shape, dtype=self.logits.dtype)) * cumulative[..., -1]
+        return tf.reduce_sum(tf.cast(uniform[..., None] > cumulative[..., :-1], tf.int32), axis=-1)
 
 
 class Categorical(_Discrete):
