@@ -1,9 +1,9 @@
 """Estimators of the bound's gradient side by side: bias, variance, direction and cost, on the same points.
 
-A run of `gmm_vi.py`'s algorithm gives parameters at its start (step 20), midway (250) and at the end (5000). At each,
-every estimator draws 1000 gradients, which are 1000 restarts with equal parameters, so that one compiled program gives
-them all. They are compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of
-the bound, by the sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
+On each of ten data sets `gmm_vi.py`'s algorithm gives parameters at its start (step 20), midway (250) and at the end
+(5000). At each, every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. They
+are compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by
+the sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
 
     exact              the sum over z, no sample
     score function     zs.nvil without a baseline
@@ -19,15 +19,16 @@ the bound, by the sum over z; and of what the estimator targets, by the sum over
     python report/gmm_estimators.py --out FOLDER
 
 metrics.json has for each cell (K, samples, moment) and each estimator `microseconds`, the time of one gradient, and for
-`model` and `posterior`:
+`model` and `posterior`, each a list with an entry for each data set:
 
     norm, target_norm   of the bound's exact gradient and of the target's
-    bias, bias_se       norm of the mean gradient less the bound's, and what noise alone would make of it
+    bias                norm of the mean gradient less the bound's
     target_bias         the same from the target's; null where that has no exact gradient
-    variance            sum of the variances of the gradient's entries
+    variance            sum of the variances of the gradient's entries; its hundredth is the noise in a squared bias
     cosine              mean cosine of the angle to the bound's gradient
 """
 
+import functools
 import itertools
 import sys
 import time
@@ -73,24 +74,36 @@ class Settings:
     n: int = setting(100)
     separation: float = setting(3.0)
     steps: int = setting(5000)
-    replicates: int = setting(1000)
+    data_sets: int = setting(10)
+    restarts: int = setting(10)
+    draws: int = setting(100)  # for each data set
+
+
+class SettledNormalization(zs.VarianceNormalization):
+    """Normalises by given moments of each fit's signal, `[R, 1]`: those that averages reach at fixed parameters."""
+
+    def __init__(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        super().__init__()
+        self.mean, self.variance = mean, variance
+
+    def __call__(self, signal: tf.Tensor) -> tf.Tensor:
+        return (signal - self.mean) / tf.sqrt(tf.maximum(self.variance, 1.0))
 
 
 class Replicates(tf.Module):
-    """R fits, each with variables, and so a gradient, of its own: copies of one state, or of R.
+    """R fits, each with variables, and so a gradient, of its own.
 
     Args:
-        state: the unit of length, and the variables of mixture, posterior and baseline, of one or of R restarts.
-        points: standardised points `[N, 2]`, or those of each `[R, N, 2]`.
+        state: the units of length, and the variables of mixtures, posteriors and baselines, with a leading axis of R.
+        points: standardised points of each `[R, N, 2]`.
         n_samples: samples of z a point.
-        replicates: R.
     """
 
-    def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int, replicates: int) -> None:
+    def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int) -> None:
         super().__init__()
         unit, *values = state
-        settings = gmm_vi.Settings(k=values[0].shape[1])
-        means, stds = (np.broadcast_to(each, [replicates, *each.shape[1:]]) for each in (values[1], unit))
+        replicates, settings = len(points), gmm_vi.Settings(k=values[0].shape[1])
+        means, stds = values[1], unit
         self.x = tf.constant(points, tf.float32)
         self.n_samples = n_samples
         self.mixture = gmm_vi.Mixture(means, stds, settings.variance_floor)
@@ -99,16 +112,13 @@ class Replicates(tf.Module):
         self.learned = {"model": self.mixture.trainable_variables, "posterior": self.posterior.trainable_variables}
         variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
         for variable, value in zip(variables, values, strict=True):
-            variable.assign(np.broadcast_to(value, variable.shape))
-        # It stays at the signal's moments, which its averages go to where the parameters stand still.
-        self.normalization = zs.VarianceNormalization(decay=1 - 1e-12)
+            variable.assign(value)
         log_p, log_q = self.every()
         signal = log_p - log_q - self.baseline(self.x)[..., None]
-        mean = tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * signal, axis=-1))
-        self.normalization.mean.assign(mean)
-        self.normalization.variance.assign(
-            tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * tf.square(signal - mean), axis=-1))
-        )
+        mean = tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * signal, axis=-1), axis=-1)[:, None]
+        deviations = tf.square(signal - mean[..., None])
+        variance = tf.reduce_mean(tf.reduce_sum(tf.exp(log_q) * deviations, axis=-1), axis=-1)[:, None]
+        self.normalization = SettledNormalization(mean, variance)
 
     def log_joint(self, values: dict[str, tf.Tensor]) -> tf.Tensor:
         """log p(x, z), `[S, R, N]`."""
@@ -140,7 +150,7 @@ class Replicates(tf.Module):
 
     def moving_mean(self) -> tf.Tensor:
         """With what a moving mean of the signal goes to where the parameters stand still: the bound."""
-        return self.estimate(zs.nvil, baseline=tf.stop_gradient(-tf.reduce_mean(self.exact())))
+        return self.estimate(zs.nvil, baseline=tf.stop_gradient(-tf.reduce_mean(self.exact(), -1, True)))
 
     def network(self) -> tf.Tensor:
         return self.estimate(zs.nvil, baseline=tf.stop_gradient(self.baseline(self.x)))
@@ -222,7 +232,7 @@ class Replicates(tf.Module):
 
 def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> tuple[dict[str, np.ndarray], float]:
     """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`; and the
-    seconds that one of them takes."""
+    seconds that one of them takes, the least of five times, as others may be at work."""
 
     @tf.function(jit_compile=True)
     def compiled() -> dict[str, list[tf.Tensor]]:
@@ -232,57 +242,75 @@ def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> tuple[di
 
     values = compiled()
     seconds = []
-    for _ in range(3):
+    for _ in range(5):
         started = time.perf_counter()
         values = compiled()
         seconds.append(time.perf_counter() - started)
     flat = {
         part: -np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1) for part, each in values.items()
     }
-    return flat, float(np.median(seconds)) / replicates.mixture.means.shape[0]
+    return flat, min(seconds) / replicates.mixture.means.shape[0]
 
 
-def compare(drawn: np.ndarray, exact: np.ndarray, target: np.ndarray | None) -> dict[str, float | None]:
-    """What metrics.json says of gradients `[R, parameters]`: see above."""
+def compare(drawn: np.ndarray, exact: np.ndarray, target: np.ndarray | None) -> dict[str, list[float] | None]:
+    """What metrics.json says of gradients `[D, draws, parameters]` on D data sets: see above.
+
+    Args:
+        drawn: an estimator's gradients.
+        exact: of the bound `[D, parameters]`.
+        target: of what the estimator targets, or None.
+    """
     drawn = drawn.astype(np.float64)
-    mean, variance = drawn.mean(axis=0), drawn.var(axis=0, ddof=1).sum()
-    norms = np.linalg.norm(drawn, axis=1) * np.linalg.norm(exact)
+    mean, norm = drawn.mean(axis=1), np.linalg.norm(exact, axis=-1)
+    products = np.linalg.norm(drawn, axis=-1) * norm[:, None]
+    cosines = np.einsum("dsp,dp->ds", drawn, exact) / np.maximum(products, 1e-30)
     return {
-        "norm": float(np.linalg.norm(exact)),
-        "target_norm": None if target is None else float(np.linalg.norm(target)),
-        "bias": float(np.linalg.norm(mean - exact)),
-        "bias_se": float(np.sqrt(variance / len(drawn))),
-        "target_bias": None if target is None else float(np.linalg.norm(mean - target)),
-        "variance": float(variance),
-        "cosine": float(np.mean(drawn @ exact / np.maximum(norms, 1e-30))),
+        "norm": norm.tolist(),
+        "target_norm": None if target is None else np.linalg.norm(target, axis=-1).tolist(),
+        "bias": np.linalg.norm(mean - exact, axis=-1).tolist(),
+        "target_bias": None if target is None else np.linalg.norm(mean - target, axis=-1).tolist(),
+        "variance": drawn.var(axis=1, ddof=1).sum(axis=-1).tolist(),
+        "cosine": cosines.mean(axis=1).tolist(),
     }
 
 
+@functools.cache
 def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[np.ndarray]]]:
-    """Standardised points `[N, 2]` of a random mixture, and the best restart's variables at each moment of a run."""
-    given = gmm_vi.Settings(k=k, n=settings.n, separation=settings.separation, steps=settings.steps, seed=settings.seed)
+    """Standardised points `[D, N, 2]` of random mixtures, and the best restarts' variables at each moment of a run."""
+    given = gmm_vi.Settings(
+        k=k,
+        n=settings.n,
+        separation=settings.separation,
+        restarts=settings.restarts,
+        steps=settings.steps,
+        seed=settings.seed,
+    )
     zs.set_seed(settings.seed)
-    truth = gmm_vi.draw_truth(given, np.random.default_rng([settings.seed, 0]))
-    points, _, _ = cells.standardize(gmm_vi.draw_data(truth, settings.n)[0][None])
-    training = gmm_vi.Training(points[0].astype(np.float32), given)
+    rng = np.random.default_rng([settings.seed, k])
+    truths = [gmm_vi.draw_truth(given, rng) for _ in range(settings.data_sets)]
+    points, _, _ = cells.standardize(np.stack([gmm_vi.draw_data(truth, settings.n)[0] for truth in truths]))
+    training = gmm_vi.Training(points.astype(np.float32), given)
     states, done = {}, 0
     for moment, share in MOMENTS.items():
         steps = round(share * settings.steps) - done
         training.train(steps)
         done += steps
         states[moment] = [variable.numpy() for variable in (training.mixture.unit, *training.learned)]
-    best, _ = gmm_vi.choose_restart(training)
-    return points[0], {moment: [value[best : best + 1] for value in state] for moment, state in states.items()}
+    best, _ = gmm_vi.best_restart(training, training.measure(training.points)[1].numpy())
+    chosen = np.arange(settings.data_sets), best
+    return points, {moment: [value[chosen] for value in state] for moment, state in states.items()}
 
 
 def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     """All estimators in a cell."""
     points, states = trajectory(cell.k, settings)
-    state = states[cell.moment]
-    single = Replicates(state, points, cell.n_samples, 1)
+    state, draws = states[cell.moment], settings.draws
+    single = Replicates(state, points, cell.n_samples)
     exact, _ = gradients(single, single.exact)
     targets = {"vimco": gradients(single, single.vimco_target)[0], "rws": gradients(single, single.rws_target)[0]}
-    many = Replicates(state, points, cell.n_samples, settings.replicates)
+    many = Replicates(
+        [np.repeat(value, draws, axis=0) for value in state], np.repeat(points, draws, axis=0), cell.n_samples
+    )
     estimators: dict[str, Callable[[], tf.Tensor]] = {
         "exact": many.exact,
         "score function": many.score_function,
@@ -300,10 +328,11 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     results = {}
     for name, cost in estimators.items():
         drawn, seconds = gradients(many, cost)
-        target = {} if name.startswith(("concrete", "gumbel", "sgvb")) else targets.get(name, exact)
+        target = None if name.startswith(("concrete", "gumbel", "sgvb")) else targets.get(name, exact)
         results[name] = {"microseconds": 1e6 * seconds}
         for part, values in drawn.items():
-            results[name][part] = compare(values, exact[part][0], target[part][0] if target else None)
+            values = values.reshape(settings.data_sets, draws, -1)
+            results[name][part] = compare(values, exact[part], target[part] if target else None)
     return {"estimators": results}
 
 

@@ -1,10 +1,10 @@
 """The error of the estimate against N, beside the Cramér-Rao bound: how near it comes to what any could reach.
 
 One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
-restarts each; EM, from the truth, goes towards the local maximum of the likelihood that belongs to it, and stops where a
-step gains less than 1e-8 nats per point: where the likelihood is flat, near the truth. The Fisher information
-of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations,
-pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
+restarts each; EM, from the truth, goes towards the local maximum of the likelihood that belongs to it, and stops where
+a step gains less than 1e-8 nats per point: where the likelihood is flat, near the truth. The Fisher information of one
+point is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations, pi_1
+and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
 
     python report/gmm_limit.py --out FOLDER
 

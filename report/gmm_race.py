@@ -66,7 +66,7 @@ class Racers(gmm_estimators.Replicates):
     """One fit of each data set, whose baselines learn too."""
 
     def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int) -> None:
-        super().__init__(state, points, n_samples, len(points))
+        super().__init__(state, points, n_samples)
         self.normalization = zs.VarianceNormalization()
         self.signal_mean = tf.Variable(tf.zeros([len(points), 1]), trainable=False)
 
