@@ -17,7 +17,7 @@ restart has one. metrics.json says how many restarts the second guard kept out, 
 has no such guard, is degenerate all the same. Neither guard sees a component of a few close points that has not
 collapsed: that is a maximum of the likelihood like others, and at small N may be the largest.
 
-    python gmm_vi.py                        # N = 100 points of K = 3 components, about 20 s on 2 cores
+    python gmm_vi.py                        # N = 100 points of K = 3 components, about 15 s on 2 cores
     python gmm_vi.py --data points.csv      # your own points
 
 Expect the log-likelihood of the best of 20 EM runs to within 1e-3 nats per point, and a bound that touches it.
