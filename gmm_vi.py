@@ -283,9 +283,7 @@ class Training(tf.Module):
         self.baseline = Baseline(means.shape[:-2], settings.baseline_units, rng)
         self.learned = self.mixture.trainable_variables
         self.learned += self.posterior.trainable_variables + self.baseline.trainable_variables
-        schedule = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
-        self.optimizer = tf.keras.optimizers.Adam(schedule)
-        self.optimizer.build(self.learned)
+        self.optimizer = utils.cosine_adam(self.learned, settings.learning_rate, settings.steps)
 
     def cost(self, x: tf.Tensor) -> tf.Tensor:
         """NVIL's surrogate cost of x `[B, 2]`, nats per point, summed over the restarts, which share no variable."""
@@ -323,6 +321,11 @@ class Training(tf.Module):
         return tf.reduce_mean(log_likelihood, axis=-1), tf.reduce_mean(bound, axis=-1)
 
 
+def measured_steps(steps: int, measurements: int) -> list[int]:
+    """Where the curves are measured: at steps from 0 on that lie ever farther apart, as they change fast at first."""
+    return [0, *np.unique(np.geomspace(1, steps, measurements).round().astype(int)).tolist()]
+
+
 def fit(
     training: Training, shown: np.ndarray, settings: Settings, folder: RunFolder
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
@@ -342,8 +345,7 @@ def fit(
         InputError: every restart, its bound or its state, became NaN or infinite; or no checkpoint is good.
     """
     shown = tf.constant(shown.astype(np.float32))
-    # Measured at steps that lie ever farther apart, as the curves change fast at first.
-    ends = [0, *np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()]
+    ends = measured_steps(settings.steps, settings.measurements)
     curve = tf.Variable(tf.zeros([settings.restarts, 2, len(ends)]), trainable=False)
     done = tf.Variable(0, trainable=False)
     checkpoint = tf.train.Checkpoint(

@@ -246,13 +246,6 @@ def binarise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 255, images.shape, dtype=np.uint8) < images
 
 
-def cosine_adam(learned: list[tf.Variable], settings: Settings, steps: int) -> tf.keras.optimizers.Optimizer:
-    """Adam whose step size falls to 0 along a cosine."""
-    optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps))
-    optimizer.build(learned)
-    return optimizer
-
-
 class Training:
     """The three steps, with everything that they change.
 
@@ -272,9 +265,9 @@ class Training:
         self.model = MixtureVAE(settings)
         self.classifier = Classifier(settings)
         steps = self.model_epochs * (self.n // settings.batch_size)
-        self.optimizer = cosine_adam(self.model.learned, settings, steps)
+        self.optimizer = utils.cosine_adam(self.model.learned, settings.learning_rate, steps)
         steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
-        self.classifier_optimizer = cosine_adam(self.classifier.learned, settings, steps)
+        self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, settings.learning_rate, steps)
         # One row for each epoch that is done.
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)

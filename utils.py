@@ -175,6 +175,13 @@ def threads() -> int:
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
 
 
+def cosine_adam(learned: list[tf.Variable], learning_rate: float, steps: int) -> tf.keras.optimizers.Optimizer:
+    """Adam whose step size falls to 0 along a cosine."""
+    optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    optimizer.build(learned)
+    return optimizer
+
+
 def config(settings: Any) -> dict[str, Any]:
     """What metrics.json says of how its numbers came to be."""
     return {**dataclasses.asdict(settings), "threads": threads(), "versions": versions()}
@@ -404,8 +411,13 @@ def with_checksum(settings: Any, resume: bool, *data: np.ndarray) -> Any:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text, whole or not at all."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    temporary.write_text(text)
     os.replace(temporary, path)
 
 

@@ -5,16 +5,37 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from scipy.special import xlogy
 from tqdm import tqdm
 
 import gmm_vi
 import utils
+from gmm_vi import Parameters
+
+
+@dataclass(frozen=True)
+class Separated:
+    """A separation of the means, in root-mean-square standard deviations, and the points of a data set."""
+
+    separation: float
+    n: int
+
+
+def draw_points(truths: Sequence[Parameters], n: int) -> np.ndarray:
+    """A data set of N points from each of D mixtures, `[D, N, 2]`."""
+    return np.stack([gmm_vi.draw_data(truth, n)[0] for truth in truths])
+
+
+def entropy(q: np.ndarray) -> float:
+    """The sum over the points of the entropy of q(z|x) `[N, K]`, nats."""
+    return float(-np.sum(xlogy(q, q)))
 
 
 def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cells
 import gmm_sweep
 import numpy as np
-from scipy.special import xlogy
 
 import gmm_vi
 import utils
@@ -34,14 +33,6 @@ import zhusuan as zs  # isort: skip
 SEPARATIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 SIZES = (100, 300, 1000)
 KS = range(1, 7)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A separation of the means, in root-mean-square standard deviations, and the points of a data set."""
-
-    separation: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -62,13 +53,13 @@ def criteria(log_likelihood: float, entropy: float, k: int, n: int) -> tuple[flo
     return float(bic), float(bic + 2 * entropy)
 
 
-def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     """Draws the data sets of a cell and fits each with every K."""
     rng = np.random.default_rng([settings.seed, int(8 * cell.separation), cell.n])
     zs.set_seed(int(rng.integers(2**31)))
     kind = gmm_sweep.Cell(n=cell.n, separation=cell.separation)
     truths = [gmm_sweep.draw_truth(kind, rng) for _ in range(settings.data_sets)]
-    standardized, _, _ = cells.standardize(np.stack([gmm_vi.draw_data(truth, cell.n)[0] for truth in truths]))
+    standardized, _, _ = cells.standardize(cells.draw_points(truths, cell.n))
     bic, icl = (np.empty([settings.data_sets, len(KS)]) for _ in range(2))
     seconds = {"compile": 0.0, "nvil": 0.0}
     for i, k in enumerate(KS):
@@ -78,8 +69,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         training, _, best, times = cells.fit_data_sets(standardized, fitted)
         for d, points in enumerate(standardized):
             scores = gmm_vi.evaluate(training, (d, int(best[d])), points)
-            q = scores["responsibilities"]
-            entropy = -np.sum(xlogy(q, q))
+            entropy = cells.entropy(scores["responsibilities"])
             bic[d, i], icl[d, i] = criteria(cell.n * scores["log_likelihood"], entropy, k, cell.n)
         seconds = {name: seconds[name] + value for name, value in times.items()}
     return {"seconds": seconds, "bic": bic.tolist(), "icl": icl.tolist()}
@@ -88,7 +78,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     with utils.open_run(Settings, "gmm_choosing_k", __doc__, (), argv) as (settings, _, folder, resume):
-        grid = [Cell(separation, n) for separation in SEPARATIONS for n in SIZES]
+        grid = [cells.Separated(separation, n) for separation in SEPARATIONS for n in SIZES]
         cells.run_cells(settings, folder, resume, grid, lambda cell: fit_cell(cell, settings))
 
 

@@ -32,7 +32,7 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,13 @@ class Replicates(tf.Module):
     def __init__(self, state: list[np.ndarray], points: np.ndarray, n_samples: int) -> None:
         super().__init__()
         unit, *values = state
-        replicates, settings = len(points), gmm_vi.Settings(k=values[0].shape[1])
-        means, stds = values[1], unit
+        means = values[1]
         self.x = tf.constant(points, tf.float32)
         self.n_samples = n_samples
-        self.mixture = gmm_vi.Mixture(means, stds, settings.variance_floor)
-        self.posterior = gmm_vi.Posterior(means, stds)
-        self.baseline = gmm_vi.Baseline((replicates,), settings.baseline_units, np.random.default_rng(0))
+        self.mixture = gmm_vi.Mixture(means, unit, gmm_vi.Settings.variance_floor)
+        self.posterior = gmm_vi.Posterior(means, unit)
+        units = gmm_vi.Settings.baseline_units
+        self.baseline = gmm_vi.Baseline((len(points),), units, np.random.default_rng(0))
         self.learned = {"model": self.mixture.trainable_variables, "posterior": self.posterior.trainable_variables}
         variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
         for variable, value in zip(variables, values, strict=True):
@@ -139,6 +139,26 @@ class Replicates(tf.Module):
         return tf.transpose(log_p, [1, 2, 0]), tf.nn.log_softmax(self.posterior.logits(self.x))
 
     # The costs to minimise, `[R, N]`, of which the gradient is taken.
+
+    def costs(self, temperatures: Sequence[float]) -> dict[str, Callable[[], tf.Tensor]]:
+        """All of them that there are for this number of samples, by name."""
+        several = {"leave-one-out": self.leave_one_out, "vimco": self.vimco} if self.n_samples > 1 else {}
+        relaxed = {
+            f"{name}, {t}": functools.partial(cost, t)
+            for t in temperatures
+            for name, cost in (("concrete", self.concrete), ("gumbel-softmax", self.gumbel_softmax))
+        }
+        return {
+            "exact": self.exact,
+            "score function": self.score_function,
+            "moving mean": self.moving_mean,
+            "network": self.network,
+            "normalised": self.normalised,
+            "rws": self.rws,
+            "sgvb, one-hot": self.sgvb_onehot,
+            **several,
+            **relaxed,
+        }
 
     def exact(self) -> tf.Tensor:
         """By the sum over z."""
@@ -288,7 +308,7 @@ def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[n
     zs.set_seed(settings.seed)
     rng = np.random.default_rng([settings.seed, k])
     truths = [gmm_vi.draw_truth(given, rng) for _ in range(settings.data_sets)]
-    points, _, _ = cells.standardize(np.stack([gmm_vi.draw_data(truth, settings.n)[0] for truth in truths]))
+    points, _, _ = cells.standardize(cells.draw_points(truths, settings.n))
     training = gmm_vi.Training(points.astype(np.float32), given)
     states, done = {}, 0
     for moment, share in MOMENTS.items():
@@ -311,22 +331,8 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     many = Replicates(
         [np.repeat(value, draws, axis=0) for value in state], np.repeat(points, draws, axis=0), cell.n_samples
     )
-    estimators: dict[str, Callable[[], tf.Tensor]] = {
-        "exact": many.exact,
-        "score function": many.score_function,
-        "moving mean": many.moving_mean,
-        "network": many.network,
-        "normalised": many.normalised,
-        "rws": many.rws,
-        "sgvb, one-hot": many.sgvb_onehot,
-    }
-    if cell.n_samples > 1:
-        estimators |= {"leave-one-out": many.leave_one_out, "vimco": many.vimco}
-    for temperature in TEMPERATURES if cell.n_samples == 1 else (0.5,):
-        estimators[f"concrete, {temperature}"] = lambda t=temperature: many.concrete(t)
-        estimators[f"gumbel-softmax, {temperature}"] = lambda t=temperature: many.gumbel_softmax(t)
     results = {}
-    for name, cost in estimators.items():
+    for name, cost in many.costs(TEMPERATURES if cell.n_samples == 1 else (0.5,)).items():
         drawn, seconds = gradients(many, cost)
         target = None if name.startswith(("concrete", "gumbel", "sgvb")) else targets.get(name, exact)
         results[name] = {"microseconds": 1e6 * seconds}

@@ -4,8 +4,8 @@ From report/results/ to plots/gmm-study/, with a README.md there that says of ea
 same results, what it shows. A figure whose results are not there yet is left out.
 """
 
+import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +43,7 @@ POSTERIORS = (("truth", "true posterior", "0.5", "--"), ("estimate", "NVIL", uti
 Drawn = tuple[Figure, str]
 
 
+@functools.cache
 def read(name: str) -> dict[str, Any]:
     """A study's results."""
     return json.loads((RESULTS / f"{name}.json").read_text())
@@ -137,10 +138,8 @@ def truth_figure() -> Drawn:
         for fit, label, colour in FITS:
             share = [100 * np.mean([solved(d, fit) for d in row]) for row in data_sets]
             found.plot(x, share, color=colour, marker=".", label=f"{label}, data sets")
-        band(
-            found, x, [[100 * d["found"] for d in row] for row in data_sets], color="0.5", linestyle="--",
-            label="restarts at NVIL's best",
-        )  # fmt: skip
+        singles = [[100 * d["found"] for d in row] for row in data_sets]
+        band(found, x, singles, color="0.5", linestyle="--", label="restarts at NVIL's best")
         for fit, label, colour, line in POSTERIORS:
             values = [[d["ari"][fit] for d in row] for row in data_sets]
             band(rand, x, values, color=colour, linestyle=line, label=label)
@@ -199,14 +198,8 @@ def fitted_k_figure() -> Drawn:
         )
     likelihood.axhline(0, color="0.6", linewidth=0.8)
     likelihood.set_yscale("symlog", linthresh=0.01)
-    band(
-        found,
-        k,
-        [[100 * d["found"] for d in row] for row in data_sets],
-        color="0.5",
-        linestyle="--",
-        label="single restarts",
-    )
+    singles = [[100 * d["found"] for d in row] for row in data_sets]
+    band(found, k, singles, color="0.5", linestyle="--", label="restarts at NVIL's best")
     for fit, label, colour, line in POSTERIORS:
         values = [[d["ari"][fit] for d in row] for row in data_sets]
         band(rand, k, values, color=colour, linestyle=line, label=label)
@@ -641,9 +634,7 @@ def main() -> None:
     """Writes the figures and the README.md beside them."""
     OUT.mkdir(parents=True, exist_ok=True)
     text = draw()
-    temporary = OUT / ".README.md.part"
-    temporary.write_text(text)
-    os.replace(temporary, OUT / "README.md")
+    utils.write_text(OUT / "README.md", text)
     print(f"{text.count('![')} figures of {len(FIGURES)} in {OUT}")
 
 

@@ -40,14 +40,6 @@ NAMES = [*(f"pi_{k}" for k in (1, 2)), *(f"{p}_{k}{d}" for p in ("mu", "sigma") 
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A separation of the means, in root-mean-square standard deviations, and the points of a data set."""
-
-    separation: float
-    n: int
-
-
-@dataclass(frozen=True)
 class Settings:
     """Everything that decides the result."""
 
@@ -104,11 +96,11 @@ def standard_errors(parameters: Parameters, n: int) -> np.ndarray:
     return np.sqrt(np.where(variances > 0, variances, np.nan))
 
 
-def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     """Draws the data sets of a cell, fits them, and compares the errors with the bound."""
     true = truth(cell.separation)
     zs.set_seed(settings.seed)
-    points = np.stack([gmm_vi.draw_data(true, cell.n)[0] for _ in range(settings.data_sets)])
+    points = cells.draw_points([true] * settings.data_sets, cell.n)
     standardized, centres, scales = cells.standardize(points)
     fitted = gmm_vi.Settings(
         k=3, restarts=settings.restarts, steps=settings.steps, batch_size=settings.batch_size, seed=settings.seed
@@ -146,7 +138,7 @@ def summary(fits: list[Parameters], true: Parameters, n: int) -> dict[str, dict[
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     with utils.open_run(Settings, "gmm_limit", __doc__, (), argv) as (settings, _, folder, resume):
-        grid = [Cell(separation, n) for separation in SEPARATIONS for n in SIZES]
+        grid = [cells.Separated(separation, n) for separation in SEPARATIONS for n in SIZES]
         cells.run_cells(settings, folder, resume, grid, lambda cell: fit_cell(cell, settings))
 
 

@@ -13,7 +13,6 @@ for each of the steps and a column for each data set. The highest bound that any
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def starts(settings: Settings) -> tuple[np.ndarray, list[np.ndarray]]:
     zs.set_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     truths = [gmm_vi.draw_truth(fitted, rng) for _ in range(settings.data_sets)]
-    points = cells.standardize(np.stack([gmm_vi.draw_data(truth, settings.n)[0] for truth in truths]))[0]
+    points = cells.standardize(cells.draw_points(truths, settings.n))[0]
     training = gmm_vi.Training(points.astype(np.float32), fitted)
     return points, [variable.numpy()[:, 0] for variable in (training.mixture.unit, *training.learned)]
 
@@ -102,23 +101,9 @@ def race(cell: Cell, settings: Settings) -> dict[str, Any]:
     """One estimator's training."""
     points, state = starts(settings)
     racers = Racers(state, points, cell.n_samples)
-    costs: dict[str, Callable[[], tf.Tensor]] = {
-        "exact": racers.exact,
-        "score function": racers.score_function,
-        "moving mean": racers.moving_mean,
-        "network": racers.network,
-        "normalised": racers.normalised,
-        "leave-one-out": racers.leave_one_out,
-        "vimco": racers.vimco,
-        "rws": racers.rws,
-        **{f"concrete, {t}": lambda t=t: racers.concrete(t) for t in TEMPERATURES},
-        **{f"gumbel-softmax, {t}": lambda t=t: racers.gumbel_softmax(t) for t in TEMPERATURES},
-    }
-    cost = costs[cell.estimator]
+    cost = racers.costs(TEMPERATURES)[cell.estimator]
     learned = racers.trainable_variables
-    schedule = tf.keras.optimizers.schedules.CosineDecay(gmm_vi.Settings.learning_rate, settings.steps)
-    optimizer = tf.keras.optimizers.Adam(schedule)
-    optimizer.build(learned)
+    optimizer = utils.cosine_adam(learned, gmm_vi.Settings.learning_rate, settings.steps)
 
     @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([], tf.int32)])
     def train(steps: tf.Tensor) -> None:
@@ -131,7 +116,7 @@ def race(cell: Cell, settings: Settings) -> dict[str, Any]:
 
     zs.set_seed(settings.seed)
     train(0)
-    steps = [0, *np.unique(np.geomspace(1, settings.steps, settings.measurements).round().astype(int)).tolist()]
+    steps = gmm_vi.measured_steps(settings.steps, settings.measurements)
     bounds = [racers.bounds().numpy().tolist()]
     for before, after in zip(steps[:-1], steps[1:], strict=True):
         train(after - before)

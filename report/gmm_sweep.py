@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cells
 import numpy as np
-from scipy.special import logsumexp, xlogy
+from scipy.special import logsumexp
 from sklearn.metrics import adjusted_rand_score
 
 import gmm_vi
@@ -171,7 +171,7 @@ def score(
             "estimate": float(adjusted_rand_score(classes, q.argmax(axis=-1))),
             "truth": float(adjusted_rand_score(classes, log_joints["truth"].argmax(axis=-1))),
         },
-        "entropy": float(-np.sum(xlogy(q, q))),
+        "entropy": cells.entropy(q),
         "degenerate": degenerate,
     }
 

@@ -19,7 +19,7 @@ import gmm_vi
 import gmvae
 import utils
 
-KILLS = 10  # of each script
+KILLS = 10  # of each script, at least; more where chance leaves training alone
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def test_killed_runs_end_as_an_unbroken_one(begin, tmp_path, script):
     moments = list(life * rng.permutation(np.arange(KILLS) + rng.uniform(size=KILLS)) / KILLS)
     phases, runs = Counter(), 0
     while True:
+        if not moments and phases["trained in part"] < 3 and phases.total() < 4 * KILLS:
+            moments = [life * rng.uniform()]
         folder = utils.RunFolder(str(tmp_path / f"run-{runs}"), script)
         process = begin([*(["--resume"] if folder.is_unfinished else argv), "--out", folder.path])
         process.join(moments[-1] if moments else 300)
@@ -106,6 +108,6 @@ def test_killed_runs_end_as_an_unbroken_one(begin, tmp_path, script):
                 break
             moments[-1] *= 0.9  # came too late
     print(f"{life:.2f} s a life; {runs} ends; killed {dict(phases)}")
-    assert sum(phases.values()) == KILLS
+    assert phases.total() >= KILLS
     assert phases["trained in part"] >= 3
     assert len(phases) >= 2

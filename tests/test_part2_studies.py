@@ -136,7 +136,7 @@ def test_the_summary_of_errors():
 
 def test_a_cell_of_the_limit():
     settings = dataclasses.replace(gmm_limit.Settings(), data_sets=3, restarts=2, steps=1500)
-    result = gmm_limit.fit_cell(gmm_limit.Cell(separation=6.0, n=300), settings)
+    result = gmm_limit.fit_cell(cells.Separated(separation=6.0, n=300), settings)
     for name, bound in result["bound"].items():
         assert 0.01 < bound < 0.3, name
         assert result["estimate"]["rms_error"][name] < 5 * bound
@@ -230,7 +230,7 @@ def test_bic_is_that_of_scikit_learn_and_icl_adds_twice_the_entropy():
 def test_the_true_number_of_far_components_is_chosen(monkeypatch):
     monkeypatch.setattr(gmm_choosing_k, "KS", range(2, 5))
     settings = dataclasses.replace(gmm_choosing_k.Settings(), data_sets=2, restarts=5, steps=1000)
-    result = gmm_choosing_k.fit_cell(gmm_choosing_k.Cell(separation=8.0, n=200), settings)
+    result = gmm_choosing_k.fit_cell(cells.Separated(separation=8.0, n=200), settings)
     for criterion in ("bic", "icl"):
         np.testing.assert_array_equal(np.argmin(result[criterion], axis=1), [1, 1])  # 3 of 2, 3, 4
     assert np.all(np.array(result["icl"]) >= np.array(result["bic"]))
