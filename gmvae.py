@@ -6,34 +6,51 @@ Model, for each image x of 784 binary pixels, its component z, a one-hot vector 
     h | z ~ Normal(mu_z, diag(sigma_z^2))
     x | h ~ Bernoulli(f_NN(h))
 
-Inference: q(z, h | x) = q(h | x) p(z | h) with q(h | x) a Normal whose mean and standard deviation are a network of x.
-Given h, the image says nothing more about z, so p(z | h) is the best factor there is for z, and summing z out makes it
-exact. With z observed as all K one-hot vectors at once, the lower bound costs one pass of the decoder, not K:
+Inference, by default: q(z, h | x) = q(h | x) p(z | h) with q(h | x) a Normal whose mean and standard deviation are a
+network of x. Given h, the image says nothing more about z, so p(z | h) is the best factor there is for z, and summing z
+out makes it exact. With z observed as all K one-hot vectors at once, the lower bound costs one pass of the decoder, not
+K:
 
-    log p(x) >= E_q(h|x)[ log p(x|h) + log sum_z p(z) p(h|z) - log q(h|x) ]
+    log p(x) >= E_q(h|x)[ log p(x|h) + log sum_z p(z) p(h|z) - log q(h|x) ]                                        (1)
 
 Learning: `zs.sgvb` on h (Kingma & Welling 2013) for pi, mu, sigma and both networks.
 
 From a random start this bound keeps few components: before the code means anything the components differ by chance,
 and the first that explains a little more takes all images. So the mixture is given a start that needs no labels:
 
-  1. A classifier r(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same for an image
-     and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one network; the
-     best objective wins.
-  2. The model learns the bound while p(z | h) is pulled towards r by  - weight * KL(r(z|x) || p(z|h)).
-     (At weight 1 that is the bound for q(z | x) = r.)
-  3. The bound alone, to the end.
+  1. A convolutional classifier q(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same
+     for an image and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one
+     network; the best objective wins.
+  2. The model learns (1) while p(z | h) is pulled towards q(z | x) by  - weight * KL(q(z|x) || p(z|h)).
+  3. The bound (1) alone, to the end.
 
-The weights of step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The other constants of the start were set
-by hand after a few trial runs, whose test accuracy was in sight.
+`--pure` keeps the classifier as the posterior of z: q(z, h | x) = q(z | x) q(h | x). With z summed out again,
 
-    python gmvae.py                 # MNIST, about 6 minutes on 2 cores
-    python gmvae.py --epochs 1      # a quick look, under 2 minutes
+    log p(x) >= (1) - E_q(h|x)[ KL(q(z|x) || p(z|h)) ]                                                             (2)
 
-Expect all 10 components in use; README.md has the scores of three seeds.
+so the pull is part of the bound, with weight 1, and a regulariser beyond that. It stays to the end, and makes the
+model's own p(z | x) as pure as the classifier, of which q(h | x) is told the result. The classifier itself is refined
+after step 1: the best head learns, on distorted copies, the clusters of those images that it is most certain of, a
+growing share of them (Lee 2013). The bound's gradient for q(z | x) is left out: its regularisers alone train it, before
+the rest. With `--no-augment` an image agrees with a near neighbour in place of a distorted copy.
+
+`--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
+it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  and  log q(z | x)  joins the
+classifier's objective (Kingma et al. 2014, equations 6 and 9).
+
+The weights of step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey images, the
+rest binary ones: any q(z | x) makes (2) a bound.
+
+    python gmvae.py                        # MNIST, about 7 minutes on 2 cores
+    python gmvae.py --pure                 # clusters of one class each
+    python gmvae.py --labels-per-class 10  # with 100 labels
+    python gmvae.py --epochs 1             # a quick look, under 2 minutes
+
+Expect all 10 components in use; README.md has the scores.
 """
 
 import dataclasses
+import functools
 import json
 import time
 from dataclasses import dataclass
@@ -42,8 +59,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.interpolate import make_interp_spline
 from scipy.optimize import linear_sum_assignment
+from scipy.special import xlogy
+from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
@@ -57,6 +78,8 @@ PIXELS = 784
 PICTURED = ("metrics.json", "curves.npz", "pictures.npz")  # what the figures are drawn from
 BINARISATION_SEED = 2017  # of the images that are scored; --seed does not change it
 SAVE_EVERY = 30.0  # seconds
+ROUNDS = 3  # of the refinement
+JUDGE = Path(__file__).resolve().parent / "data" / "judge"  # judges samples; report/judge.py trained it
 
 
 @dataclass(frozen=True)
@@ -64,34 +87,59 @@ class Settings:
     """Everything that decides the result of a run."""
 
     data: str = setting("data/mnist", "folder with the four IDX files of MNIST or of a data set in its format")
-    epochs: int = setting(60, "passes over the images in step 3; steps 1 and 2 add 40 %", 1, 100_000)
+    epochs: int = setting(60, "passes over the images in step 3; the steps before add to them", 1, 100_000)
     batch_size: int = setting(200, "images in a gradient step", 2, 100_000)
+    labels_per_class: int = setting(
+        0, "training images of each class whose labels are used, on top of what --pure does; 0 for none", 0, 1000
+    )
+    pure: bool = setting(False, "regularisers for clusters of one class each, without labels")
+    no_augment: bool = setting(False, "forbid distorted images: an image's near neighbours take the place of copies")
     restarts: int = setting(5, "heads of the classifier in step 1; the best objective wins", 1, 100)
     validate: bool = setting(
         False, "set 10,000 training images aside and score them in place of the test images, which stay untouched"
     )
     seed: int = setting(0, "seed of everything random but the binary images that are scored", 0, 2**31 - 1)
-    out: str = setting("plots/gmvae", "folder for figures and metrics.json")
+    out: str = setting("plots/gmvae", "folder for figures and metrics.json; its default ends in -pure or -labels there")
     k: int = setting(10)
     code_units: int = setting(40)
     start_mean_std: float = setting(0.5)  # of the components' means
     start_logstd: float = setting(-0.5)
     hidden_units: int = setting(500)
     learning_rate: float = setting(1e-3)
-    classifier_share: float = setting(0.15)  # epochs of step 1 for one of step 3
-    pull_share: float = setting(0.25)  # epochs of step 2 for one of step 3
+    classifier_share: float = setting(0.1)  # epochs of step 1 for one of step 3
+    refinement_share: float = setting(0.15)  # of the refinement
+    pull_share: float = setting(0.25)  # of step 2
     pull_weight: float = setting(10.0)
     classifier_batch_size: int = setting(500)
+    classifier_learning_rate: float = setting(2e-3)
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
+    refinement_batch_size: int = setting(250)
+    least_certain: float = setting(0.9)  # share of each cluster that the refinement begins with
+    most_certain: float = setting(0.98)  # and ends with
+    label_weight: float = setting(1.0)
+    labelled_batch_size: int = setting(100)
+    neighbours: int = setting(5)
     rotation: float = setting(0.26)  # radians; this and the next three: the most that a copy is distorted
     scaling: float = setting(0.15)  # logarithm
     shear: float = setting(0.26)
     shift: float = setting(2.5)  # pixels
+    elastic: float = setting(1.0)  # standard deviation of a knot's shift, pixels; in the refinement only
     importance_samples: int = setting(500)
     train_importance_samples: int = setting(10)
+    judged_samples: int = setting(1000)  # of each cluster
     validation_images: int = setting(10_000)
     data_sha256: str = setting("")  # found when the run begins
+
+    @property
+    def variant(self) -> str:
+        """What the run is an instance of: default, labels or pure."""
+        return "labels" if self.labels_per_class else "pure" if self.pure else "default"
+
+    @property
+    def factorised(self) -> bool:
+        """Whether the posterior is q(z | x) q(h | x), not p(z | h) q(h | x)."""
+        return self.variant != "default"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -122,7 +170,7 @@ class MixtureVAE(tf.Module):
         means = np.random.default_rng(settings.seed).normal(scale=settings.start_mean_std, size=(k, d))
         self.means = tf.Variable(means.astype(np.float32))
         self.logstds = tf.Variable(tf.fill([k, d], settings.start_logstd))
-        self.encoder = mlp(PIXELS, settings.hidden_units, 2 * d)
+        self.encoder = mlp(PIXELS + k * settings.factorised, settings.hidden_units, 2 * d)
         self.decoder = mlp(d, settings.hidden_units, PIXELS)
         self.every_z = tf.eye(k)[:, None, None, :]  # [K, 1, 1, K]
         self.learned = [self.weight_logits, self.means, self.logstds]
@@ -141,9 +189,14 @@ class MixtureVAE(tf.Module):
         """f_NN before its sigmoid: logits `[..., 784]` of h `[..., D]`."""
         return tf.reshape(self.decoder(tf.reshape(h, [-1, h.shape[-1]])), [*h.shape[:-1], PIXELS])
 
-    def infer(self, x: tf.Tensor, n_samples: int | None = None) -> zs.BayesianNet:
-        """The variational posterior q(h | x) of images `[B, 784]`; q(z | h) is the model's own p(z | h)."""
-        mean, logstd = tf.split(self.encoder(x), 2, axis=-1)  # [B, D]
+    def encode(self, x: tf.Tensor, q_z: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and log standard deviation of q(h | x), `[B, D]`, of images `[B, 784]`; with a factorised posterior the
+        network is also told q(z | x), `[B, K]`, so that the code can lie where its component is."""
+        return tf.split(self.encoder(x if q_z is None else tf.concat([x, q_z], axis=-1)), 2, axis=-1)
+
+    def infer(self, x: tf.Tensor, q_z: tf.Tensor | None = None, n_samples: int | None = None) -> zs.BayesianNet:
+        """The variational posterior q(h | x); by default q(z | h) is the model's own p(z | h)."""
+        mean, logstd = self.encode(x, q_z)
         with zs.BayesianNet() as posterior:
             zs.Normal("h", mean, logstd=logstd, n_samples=n_samples, group_ndims=1)
         return posterior
@@ -159,9 +212,9 @@ class MixtureVAE(tf.Module):
         log_p_z, log_p_h = self.generate({"z": self.every_z, "h": h}, h.shape[1]).local_log_prob(["z", "h"])
         return tf.nn.log_softmax(log_p_z + log_p_h, axis=0)
 
-    def bound(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The lower bound with z summed out, nats per image `[B]`, and log p(z | h) of the same sample h, `[B, K]`."""
-        h = self.infer(x, n_samples=1)["h"]
+    def bound(self, x: tf.Tensor, q_z: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The lower bound (1), nats per image `[B]`, and log p(z | h) of the same sample h, `[B, K]`."""
+        h = self.infer(x, q_z, n_samples=1)["h"]
         bound = zs.sgvb(self.log_joint, {"x": x}, {"h": h}, axis=0)
         return bound, tf.transpose(self.log_p_z(h)[:, 0])
 
@@ -172,68 +225,145 @@ class MixtureVAE(tf.Module):
 
 
 class Classifier(tf.Module):
-    """r(z | x) of R heads on one network of grey images `[B, 784]` in [0, 1]."""
+    """q(z | x) of R heads on one convolutional network of grey images.
+
+    Attributes:
+        head: the head that was chosen.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        layers, units = tf.keras.layers, settings.hidden_units
+        layers = tf.keras.layers
+        normalised = (layers.BatchNormalization, layers.ReLU)
         self.shape = [-1, settings.restarts, settings.k]
         self.settings = settings
-        hidden = [
-            layer
-            for _ in range(2)
-            for layer in (layers.Dense(units, use_bias=False), layers.BatchNormalization(), layers.ReLU())
-        ]
-        self.network = tf.keras.Sequential(
-            [tf.keras.Input((PIXELS,)), *hidden, layers.Dense(settings.restarts * settings.k)]
-        )
+        self.network = tf.keras.Sequential([tf.keras.Input((28, 28, 1))])
+        for filters, size, pool in ((16, 5, True), (32, 3, True), (64, 3, False)):
+            self.network.add(layers.Conv2D(filters, size, padding="same", use_bias=False))
+            for layer in (*normalised, layers.MaxPool2D) if pool else normalised:
+                self.network.add(layer())
+        for layer in (layers.Flatten(), layers.Dense(128, use_bias=False), *(layer() for layer in normalised)):
+            self.network.add(layer)
+        self.network.add(layers.Dense(settings.restarts * settings.k))
         self.learned = self.network.trainable_variables
+        self.head = tf.Variable(0, trainable=False)
 
     def log_probs(self, images: tf.Tensor, training: bool) -> tf.Tensor:
-        """log r(z | x), `[B, R, K]`."""
-        return tf.nn.log_softmax(tf.reshape(self.network(images, training=training), self.shape))
+        """log q(z | x), `[B, R, K]`, of uint8 images `[B, 784]`."""
+        grey = tf.reshape(tf.cast(images, tf.float32) / 255.0, [-1, 28, 28, 1])
+        return tf.nn.log_softmax(tf.reshape(self.network(grey, training=training), self.shape))
 
-    def objective(self, images: tf.Tensor, distorted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Regularised information maximisation with distorted copies (Hu et al. 2017, section 2).
+    @tf.function(reduce_retracing=True)
+    def classify(self, images: tf.Tensor) -> tf.Tensor:
+        """q(z | x) of the chosen head, `[B, K]`, of uint8 images `[B, 784]`."""
+        return tf.exp(tf.gather(self.log_probs(images, training=False), self.head, axis=1))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """q(z | x) of the chosen head, `[N, K]`, of uint8 images `[N, 784]`, however many."""
+        return np.concatenate([self.classify(part) for part in utils.slices(images, 5000)])
+
+    def objective(
+        self, images: tf.Tensor, partners: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Regularised information maximisation with partners of the images (Hu et al. 2017, section 2).
+
+        Args:
+            images: uint8 `[B, 784]`.
+            partners: distorted copies or neighbours of them, uint8 `[B, 784]`.
+            labelled: uint8 `[L, 784]`; L may be 0.
+            labels: of these, `[L]`.
 
         Returns:
             the weighted objective to maximise, and the plain one that chooses the restart, `[R]`, in nats:
-            mutual information of image and cluster less the cross-entropy from image to distorted copy.
+            mutual information of image and cluster less the cross-entropies from image to partner and from label to
+            labelled image.
         """
-        log_r, log_r_distorted = tf.split(self.log_probs(tf.concat([images, distorted], 0), training=True), 2)
-        r = tf.exp(log_r)
-        share = tf.reduce_mean(r, axis=0)
+        n, n_labelled = len(images), len(labelled)
+        log_q = self.log_probs(tf.concat([images, partners, labelled], 0), training=True)
+        log_q, log_q_partner, log_q_labelled = tf.split(log_q, [n, n, n_labelled])
+        q = tf.exp(log_q)
+        share = tf.reduce_mean(q, axis=0)
         balance = -tf.reduce_sum(share * tf.math.log(share + 1e-8), axis=-1)
-        uncertainty = -tf.reduce_mean(tf.reduce_sum(r * log_r, axis=-1), axis=0)
-        # The distorted copy follows the image, not the other way round.
-        disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(r) * log_r_distorted, axis=-1), axis=0)
+        uncertainty = -tf.reduce_mean(tf.reduce_sum(q * log_q, axis=-1), axis=0)
+        # The partner follows the image, not the other way round.
+        disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(q) * log_q_partner, axis=-1), axis=0)
+        error = -tf.reduce_sum(tf.gather(log_q_labelled, labels, axis=-1, batch_dims=1), axis=0) / max(1, n_labelled)
         weights = self.settings
         weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty - disagreement
-        return weighted, balance - uncertainty - disagreement
+        return weighted - weights.label_weight * error, balance - uncertainty - disagreement - error
+
+    def cross_entropy(
+        self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
+    ) -> tf.Tensor:
+        """The chosen head's cross-entropy from given clusters `[B]` and labels, nats per image of each kind."""
+        log_q = self.log_probs(tf.concat([images, labelled], 0), training=True)
+        log_q = tf.gather(tf.gather(log_q, self.head, axis=1), tf.concat([clusters, labels], 0), axis=-1, batch_dims=1)
+        log_q, log_q_labelled = tf.split(log_q, [len(images), len(labelled)])
+        error = -tf.reduce_sum(log_q_labelled) / max(1, len(labelled))
+        return self.settings.label_weight * error - tf.reduce_mean(log_q)
 
 
-def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> tf.Tensor:
-    """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
+def most_certain(q: np.ndarray, share: float) -> np.ndarray:
+    """Which images, bool `[N]`, are in the given share of their cluster that q(z | x) `[N, K]` is most certain of."""
+    clusters, certainty = q.argmax(axis=-1), q.max(axis=-1)
+    chosen = np.zeros(len(q), bool)
+    for k in range(q.shape[1]):
+        members = np.flatnonzero(clusters == k)
+        chosen[members[np.argsort(-certainty[members], kind="stable")][: int(np.ceil(share * len(members)))]] = True
+    return chosen
+
+
+def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator, elastic: float = 0.0) -> np.ndarray:
+    """Distorts uint8 images `[B, 784]` at random: affinely, up to the settings' rotation, scaling, shear and shift, and
+    elastically, by a cubic spline through shifts of 5 x 5 knots with a standard deviation of `elastic` pixels."""
     n = len(images)
     most = [settings.rotation, settings.scaling, settings.scaling, settings.shear, settings.shift, settings.shift]
     angle, log_width, log_height, shear, right, down = rng.uniform(-1, 1, [len(most), n]) * np.array(most)[:, None]
     cos, sin, width, height = np.cos(angle), np.sin(angle), np.exp(log_width), np.exp(log_height)
-    a, b = cos * width, (cos * shear - sin) * width
-    c, d = sin * height, (sin * shear + cos) * height
-    centre = 13.5  # stays in place, but for the shift
-    zeros = np.zeros_like(a)
-    transforms = np.stack(
-        [a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down, zeros, zeros], axis=-1
+    affine = np.stack(
+        [cos * width, (cos * shear - sin) * width, right, sin * height, (sin * shear + cos) * height, down]
     )
-    distorted = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images.reshape(n, 28, 28, 1),
-        transforms=transforms.astype(np.float32),
-        output_shape=[28, 28],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    return tf.reshape(distorted, [n, PIXELS])
+    knots = elastic * rng.normal(size=(n, 2, 5, 5)) if elastic else np.zeros([n, 2, 5, 5])
+    parts = zip(*(utils.slices(a.astype(np.float32), 5000) for a in (affine.T, knots)), strict=True)
+    distorted = [warp(x, *part).numpy() for x, part in zip(utils.slices(images, 5000), parts, strict=True)]
+    return np.concatenate(distorted)
+
+
+@tf.function(jit_compile=True)
+def warp(images: tf.Tensor, affine: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
+    """Takes each pixel of uint8 images `[B, 784]` from where an affine map `[B, 6]`, about the centre, and the spline
+    of the knots `[B, 2, 5, 5]` say, by bilinear interpolation; beyond the edge is 0."""
+    spline = make_interp_spline(np.linspace(0, 27, 5), np.eye(5))(np.arange(28)).astype(np.float32)
+    across, down = tf.unstack(spline @ knots @ spline.T, axis=1)  # [B, 28, 28]
+    a, b, right, c, d, below = tf.unstack(affine[..., None, None], axis=1)
+    column = tf.range(28, dtype=tf.float32)[None, None, :] - 13.5
+    row = tf.range(28, dtype=tf.float32)[None, :, None] - 13.5
+    # In a picture with an empty line before the first row and column and two after the last.
+    x = tf.clip_by_value(a * column + b * row + 14.5 + right + across, 0.0, 29.0)
+    y = tf.clip_by_value(c * column + d * row + 14.5 + below + down, 0.0, 29.0)
+    framed = tf.pad(tf.reshape(tf.cast(images, tf.float32), [-1, 28, 28]), [[0, 0], [1, 2], [1, 2]])
+    left, top = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
+    x, y = x - tf.cast(left, tf.float32), y - tf.cast(top, tf.float32)
+    pixels, corner = tf.reshape(framed, [-1, 31 * 31]), 31 * top + left
+
+    def neighbour(offset: int) -> tf.Tensor:
+        return tf.reshape(tf.gather(pixels, tf.reshape(corner + offset, [-1, PIXELS]), batch_dims=1), tf.shape(x))
+
+    above = neighbour(0) * (1 - x) + neighbour(1) * x
+    beneath = neighbour(31) * (1 - x) + neighbour(32) * x
+    return tf.cast(tf.reshape(tf.round(above * (1 - y) + beneath * y), [-1, PIXELS]), tf.uint8)
+
+
+def near_neighbours(images: np.ndarray, n: int) -> np.ndarray:
+    """The indices `[N, n]` of the nearest images of each of uint8 images `[N, 784]`, in their first 50 principal
+    components; with itself where there are no others."""
+    if len(images) == 1:
+        return np.zeros([1, 1], int)
+    grey = images.astype(np.float32) / 255.0
+    codes = PCA(min(50, *grey.shape), svd_solver="covariance_eigh").fit_transform(grey)
+    found = NearestNeighbors(n_neighbors=min(n + 1, len(codes)), algorithm="brute").fit(codes)
+    near = [found.kneighbors(part, return_distance=False) for part in utils.slices(codes, 5000)]
+    return np.concatenate(near)[:, 1:]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -247,27 +377,38 @@ def binarise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class Training:
-    """The three steps, with everything that they change.
+    """The steps, with everything that they change.
 
     Args:
         images: uint8 `[N, 784]`.
+        labels: of the images, `[N]`; only those that the settings ask for are looked at.
         settings: the run's settings.
     """
 
-    def __init__(self, images: np.ndarray, settings: Settings) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, settings: Settings) -> None:
         self.settings = settings
         self.images = images
         self.n = len(images)
+        self.labelled = draw_labelled(labels, settings)
+        self.labels = labels[self.labelled].astype(np.int32)
         self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
+        self.refinement_batch_size = min(settings.refinement_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
+        self.rounds = ROUNDS * settings.factorised
+        self.round_epochs = max(1, round(settings.refinement_share * settings.epochs / ROUNDS))
+        self.start_epochs = self.classifier_epochs + self.rounds * self.round_epochs
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
+        self.n_epochs = self.start_epochs + self.model_epochs
         self.model = MixtureVAE(settings)
         self.classifier = Classifier(settings)
         steps = self.model_epochs * (self.n // settings.batch_size)
         self.optimizer = utils.cosine_adam(self.model.learned, settings.learning_rate, steps)
+        rate = settings.classifier_learning_rate
         steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
-        self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, settings.learning_rate, steps)
+        self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
+        steps = self.round_epochs * (self.n // self.refinement_batch_size)
+        self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps, restarts=True)
         # One row for each epoch that is done.
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -275,11 +416,14 @@ class Training:
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
+        # The clusters that a round of the refinement learns; -1 is none.
+        self.targets = tf.Variable(tf.fill([self.n], -1), trainable=False)
         self.checkpoint = tf.train.Checkpoint(
             model=self.model,
             classifier=self.classifier,
             optimizer=self.optimizer,
             classifier_optimizer=self.classifier_optimizer,
+            refinement_optimizer=self.refinement_optimizer,
             random=zs.get_generator(),
             done=self.done,
             seconds=self.seconds,
@@ -287,6 +431,7 @@ class Training:
             starts=self.starts,
             bounds=self.bounds,
             shares=self.shares,
+            targets=self.targets,
         )
 
     def batches(self, epoch: int, size: int) -> tuple[np.ndarray, np.random.Generator]:
@@ -296,51 +441,106 @@ class Training:
         order = rng.permutation(self.n).astype(np.int32)
         return order[: self.n // size * size].reshape(-1, size), rng
 
-    def classifier_epoch_data(self, epoch: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images of an epoch of step 1 and their distorted copies, uint8 `[steps, B, 784]`."""
+    def labelled_batches(self, steps: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """For each step labelled images, varied, uint8 `[steps, L, 784]`, and their labels `[steps, L]`."""
+        size = min(len(self.labelled), self.settings.labelled_batch_size)
+        drawn = np.stack([rng.permutation(len(self.labelled))[:size] for _ in range(steps)])
+        return self.varied(self.images[self.labelled][drawn], rng), self.labels[drawn]
+
+    def varied(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Distorted copies of images `[..., 784]`, or the images where these are forbidden."""
+        if self.settings.no_augment or not images.size:
+            return images
+        return distort(images.reshape(-1, PIXELS), self.settings, rng, self.settings.elastic).reshape(images.shape)
+
+    def classifier_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
+        """The images of an epoch of step 1 and their partners, uint8 `[steps, B, 784]`; labelled ones and labels."""
         batches, rng = self.batches(epoch, self.classifier_batch_size)
         images = self.images[batches]
-        distorted = distort(images.reshape(-1, PIXELS), self.settings, rng)
-        return tf.constant(images), tf.reshape(distorted, images.shape)
+        if self.settings.no_augment:
+            column = rng.integers(self.neighbours.shape[1], size=batches.shape)
+            partners = self.images[self.neighbours[batches, column]]
+        else:
+            partners = distort(images.reshape(-1, PIXELS), self.settings, rng).reshape(images.shape)
+        return images, partners, *self.labelled_batches(len(batches), rng)
 
-    def epoch_data(self, epoch: int, r: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-        """The images of an epoch of steps 2 and 3, binarised anew, bool `[steps, B, 784]`, and their rows of r."""
+    @functools.cached_property
+    def neighbours(self) -> np.ndarray:
+        """The near neighbours of each image, `[N, n]`."""
+        return near_neighbours(self.images, self.settings.neighbours)
+
+    def set_targets(self, share: float) -> None:
+        """Lets the next round learn the clusters of the images that the classifier is most certain of."""
+        q = self.classifier(self.images)
+        self.targets.assign(np.where(most_certain(q, share), q.argmax(axis=-1), -1).astype(np.int32))
+
+    def refinement_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
+        """Images of an epoch of the refinement, distorted, uint8 `[steps, B, 784]`, and their clusters `[steps, B]`;
+        labelled ones and labels. Every epoch has as many steps: images that have no cluster leave room for others."""
+        batches, rng = self.batches(epoch, self.refinement_batch_size)
+        targets = self.targets.numpy()
+        chosen = np.resize(batches[targets[batches] >= 0], batches.shape)
+        return self.varied(self.images[chosen], rng), targets[chosen], *self.labelled_batches(len(batches), rng)
+
+    def epoch_data(self, epoch: int, q_z: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images of an epoch of steps 2 and 3, binarised anew, bool `[steps, B, 784]`, and their rows of q(z|x)."""
         batches, rng = self.batches(epoch, self.settings.batch_size)
-        return tf.constant(binarise(self.images[batches], rng)), tf.constant(r[batches])
+        return tf.constant(binarise(self.images[batches], rng)), tf.constant(q_z[batches])
 
     # Each epoch is one compiled program. Its number of steps is an argument: 0 steps compile it and change nothing. XLA
-    # would compile a loop over tf.range anew for every number.
+    # would compile a loop over tf.range anew for every number; its convolutions take twice as long as TensorFlow's own.
 
-    @tf.function(jit_compile=True)
-    def classifier_epoch(self, images: tf.Tensor, distorted: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+    @tf.function
+    def classifier_epoch(
+        self, images: tf.Tensor, partners: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor, steps: tf.Tensor
+    ) -> tf.Tensor:
         """Step 1: an epoch of the classifier, whose heads share the network's gradient; the mean objective `[R]`."""
         step, total = 0, tf.zeros([self.settings.restarts])
         while step < steps:
-            x, x_distorted = (tf.cast(part[step], tf.float32) / 255.0 for part in (images, distorted))
             with tf.GradientTape() as tape:
-                weighted, plain = self.classifier.objective(x, x_distorted)
+                batch = (images[step], partners[step], labelled[step], labels[step])
+                weighted, plain = self.classifier.objective(*batch)
                 loss = -tf.reduce_sum(weighted)
             self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
             total += plain
             step += 1
         return total / tf.cast(steps, tf.float32)
 
+    @tf.function
+    def refinement_epoch(
+        self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor, steps: tf.Tensor
+    ) -> tf.Tensor:
+        """An epoch of the refinement: the chosen head learns its most certain clusters; the mean cross-entropy."""
+        step, total = 0, tf.zeros([])
+        while step < steps:
+            with tf.GradientTape() as tape:
+                loss = self.classifier.cross_entropy(images[step], clusters[step], labelled[step], labels[step])
+            # Other heads get no gradient of their own.
+            gradients = tape.gradient(loss, self.classifier.learned)
+            self.refinement_optimizer.apply(gradients, self.classifier.learned)
+            total += loss
+            step += 1
+        return total / tf.cast(steps, tf.float32)
+
     @tf.function(jit_compile=True)
-    def epoch(self, images: tf.Tensor, r: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Steps 2 and 3: an epoch of the model, pulled towards r with weight `pull`.
+    def epoch(
+        self, images: tf.Tensor, q_z: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps 2 and 3: an epoch of the model, whose p(z | h) is pulled with weight `pull` towards q(z | x).
 
         Returns:
-            the mean bound, nats per image, and the components' mean shares of the images `[K]`.
+            the mean bound, (1) or with a factorised posterior (2), nats per image; and the components' mean shares of
+            the images `[K]`.
         """
         step, total, shares = 0, tf.zeros([]), tf.zeros([self.settings.k])
         while step < steps:
-            x, target = tf.cast(images[step], tf.float32), r[step]
+            x, q = tf.cast(images[step], tf.float32), q_z[step]
             with tf.GradientTape() as tape:
-                bound, log_p_z = self.model.bound(x)
-                kl = tf.reduce_sum(target * (tf.math.log(target + 1e-20) - log_p_z), axis=-1)
+                bound, log_p_z = self.model.bound(x, q if self.settings.factorised else None)
+                kl = tf.reduce_sum(q * (tf.math.log(q + 1e-20) - log_p_z), axis=-1)
                 loss = -tf.reduce_mean(bound - pull * kl)
             self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
-            total += tf.reduce_mean(bound)
+            total += tf.reduce_mean(bound - kl if self.settings.factorised else bound)
             shares += tf.reduce_mean(tf.exp(log_p_z), axis=0)
             step += 1
         return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
@@ -348,22 +548,32 @@ class Training:
     def compile(self, epoch: int) -> None:
         """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training."""
         started = time.perf_counter()
-        if epoch < self.classifier_epochs:
-            images = tf.zeros([self.n // self.classifier_batch_size, self.classifier_batch_size, PIXELS], tf.uint8)
-            self.classifier_epoch(images, images, tf.constant(0))
+        if epoch < self.start_epochs:
+            first = epoch < self.classifier_epochs
+            size = self.classifier_batch_size if first else self.refinement_batch_size
+            images = tf.zeros([self.n // size, size, PIXELS], tf.uint8)
+            n_labelled = min(len(self.labelled), self.settings.labelled_batch_size)
+            labelled = (
+                tf.zeros([len(images), n_labelled, PIXELS], tf.uint8),
+                tf.zeros([len(images), n_labelled], tf.int32),
+            )
+            if first:
+                self.classifier_epoch(images, images, *labelled, tf.constant(0))
+            else:
+                self.refinement_epoch(images, tf.zeros(images.shape[:2], tf.int32), *labelled, tf.constant(0))
         else:
             images = tf.zeros([self.n // self.settings.batch_size, self.settings.batch_size, PIXELS], tf.bool)
-            r = tf.zeros([*images.shape[:2], self.settings.k])
-            self.epoch(images, r, tf.constant(0.0), tf.constant(0))
+            q_z = tf.zeros([*images.shape[:2], self.settings.k])
+            self.epoch(images, q_z, tf.constant(0.0), tf.constant(0))
         elapsed = time.perf_counter() - started
         self.compile_seconds.assign_add(elapsed)
         self.seconds.assign_sub(elapsed)
 
-    @tf.function(reduce_retracing=True)
-    def classify(self, images: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
-        """r(z | x) of one restart, `[B, K]`, of uint8 images."""
-        log_r = self.classifier.log_probs(tf.cast(images, tf.float32) / 255.0, training=False)
-        return tf.exp(tf.gather(log_r, restart, axis=1))
+    def q_z(self) -> np.ndarray:
+        """q(z | x) of the training images `[N, K]`: the classifier's, and for a labelled image its label."""
+        q_z = self.classifier(self.images)
+        q_z[self.labelled] = np.eye(self.settings.k)[self.labels]
+        return q_z
 
     def train(self, folder: RunFolder) -> None:
         """Trains to the end, from the folder's checkpoint where it has one.
@@ -375,38 +585,66 @@ class Training:
         remedy = "start anew with a larger --batch-size"
         checkpoints = Checkpoints(folder, self.checkpoint, SAVE_EVERY, remedy)
         checkpoints.restore()
-        r = None
-        n_epochs = self.classifier_epochs + self.model_epochs
+        q_z = None
         with (
-            tqdm(total=n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar,
+            tqdm(total=self.n_epochs, initial=int(self.done), unit="epoch", disable=None) as bar,
             checkpoints.training(),
         ):
             first = int(self.done)
-            for epoch in range(first, n_epochs):
-                i = epoch - self.classifier_epochs
-                if epoch in (first, self.classifier_epochs):
+            for epoch in range(first, self.n_epochs):
+                if epoch in (first, self.classifier_epochs, self.start_epochs):
                     self.compile(epoch)
-                if i < 0:
+                if epoch < self.classifier_epochs:
                     data = self.classifier_epoch_data(epoch)
-                    objectives = self.classifier_epoch(*data, tf.constant(len(data[0])))
+                    objectives = self.classifier_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
                     self.starts[epoch].assign(objectives)
+                    self.classifier.head.assign(tf.argmax(objectives, output_type=tf.int32))
                     shown = f"step 1, objective {np.max(objectives):.3f} nats per image"
+                elif epoch < self.start_epochs:
+                    round_number, i = divmod(epoch - self.classifier_epochs, self.round_epochs)
+                    if i == 0:
+                        shares = np.linspace(settings.least_certain, settings.most_certain, self.rounds)
+                        self.set_targets(shares[round_number])
+                    data = self.refinement_epoch_data(epoch)
+                    loss = self.refinement_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
+                    shown = f"refinement, cross-entropy {loss:.3f} nats per image"
                 else:
-                    if r is None:
-                        restart = tf.argmax(self.starts[-1])
-                        r = np.concatenate([self.classify(part, restart) for part in utils.slices(self.images, 5000)])
-                    pull = settings.pull_weight if i < self.pull_epochs else 0.0
-                    data = self.epoch_data(epoch, r)
+                    if q_z is None:
+                        q_z = self.q_z()
+                    i = epoch - self.start_epochs
+                    pulled = settings.factorised or i < self.pull_epochs
+                    pull = settings.pull_weight if pulled else 0.0
+                    data = self.epoch_data(epoch, q_z)
                     bound, shares = self.epoch(*data, tf.constant(pull), tf.constant(len(data[0])))
                     if not np.isfinite(bound):
                         raise checkpoints.not_finite(f"the bound in epoch {epoch + 1}")
                     self.bounds[i].assign(bound)
                     self.shares[i].assign(shares)
-                    shown = f"step {2 if pull else 3}, bound {bound:.2f} nats per image"
+                    shown = f"step {2 if pulled else 3}, bound {bound:.2f} nats per image"
                 self.done.assign(epoch + 1)
                 bar.update()
                 bar.set_postfix_str(shown)
-                checkpoints.update(f"the end of epoch {epoch + 1}", last=epoch + 1 == n_epochs)
+                checkpoints.update(f"the end of epoch {epoch + 1}", last=epoch + 1 == self.n_epochs)
+
+
+def draw_labelled(labels: np.ndarray, settings: Settings) -> np.ndarray:
+    """The indices of the images whose labels are used: `labels_per_class` of each class that has labels, at random.
+
+    Raises:
+        InputError: a class has fewer images.
+    """
+    m = settings.labels_per_class
+    if not m:
+        return np.zeros(0, int)
+    rng = np.random.default_rng([settings.seed, 2**31])
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    if min(map(len, members)) < m:
+        label = int(np.argmin([len(each) for each in members]))
+        raise InputError(
+            f"--labels-per-class {m}: class {np.unique(labels)[label]} has {len(members[label])} training images; "
+            "wanted at most as many"
+        )
+    return np.concatenate([rng.choice(each, m, replace=False) for each in members])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -421,30 +659,40 @@ def fixed_binary(images: np.ndarray) -> np.ndarray:
 
 class Scores(NamedTuple):
     """What importance sampling says of N images: `elbo` and `log_likelihood` in nats, and the probabilities of z under
-    E_q(h|x) p(z|h) and under the model's own p(z|x), both `[N, K]`."""
+    q(z|x) and under the model's own p(z|x), both `[N, K]`."""
 
     elbo: np.ndarray
     log_likelihood: np.ndarray
     q_z: np.ndarray
     p_z: np.ndarray
 
+    def factorised(self, q_z: np.ndarray, mean_log_p_z: np.ndarray) -> "Scores":
+        """The scores of the posterior q(z|x) q(h|x): the bound (2), with q(z|x) `[N, K]` and E_q(h|x) log p(z|h)."""
+        kl = np.sum(xlogy(q_z, q_z) - q_z * mean_log_p_z, axis=-1)
+        return self._replace(elbo=self.elbo - kl, q_z=q_z)
+
 
 @tf.function(jit_compile=True)
-def importance_sample(model: MixtureVAE, x: tf.Tensor, n_chunks: int, chunk: int) -> tuple[tf.Tensor, ...]:
-    """`Scores` of images `[B, 784]` from n_chunks * chunk samples of q(h | x), a chunk in memory at a time."""
+def importance_sample(
+    model: MixtureVAE, x: tf.Tensor, q_z: tf.Tensor | None, n_chunks: int, chunk: int
+) -> tuple[tf.Tensor, ...]:
+    """`Scores` of images `[B, 784]` from n_chunks * chunk samples of q(h | x), a chunk in memory at a time, with
+    E_q(h|x) p(z|h) as q(z|x); and E_q(h|x) log p(z|h), `[B, K]`."""
     n, k = x.shape[0], model.weight_logits.shape[0]
-    elbo, q_z = tf.zeros([n]), tf.zeros([k, n])
+    elbo, mean_p_z, mean_log_p_z = tf.zeros([n]), tf.zeros([k, n]), tf.zeros([k, n])
     log_w_sum, log_w_z_sum = tf.fill([n], -np.inf), tf.fill([k, n], -np.inf)
     for _ in tf.range(n_chunks):
-        h = model.infer(x, n_samples=chunk)["h"]
+        h = model.infer(x, q_z, n_samples=chunk)["h"]
         log_p_z = model.log_p_z(h)  # [K, S, B]
         log_w = zs.sgvb(model.log_joint, {"x": x}, {"h": h})  # [S, B]: axis=None averages nothing
         elbo += tf.reduce_mean(log_w, axis=0) / n_chunks
-        q_z += tf.reduce_mean(tf.exp(log_p_z), axis=1) / n_chunks
+        mean_p_z += tf.reduce_mean(tf.exp(log_p_z), axis=1) / n_chunks
+        mean_log_p_z += tf.reduce_mean(log_p_z, axis=1) / n_chunks
         log_w_sum = log_add(log_w_sum, tf.reduce_logsumexp(log_w, axis=0))
         log_w_z_sum = log_add(log_w_z_sum, tf.reduce_logsumexp(log_w + log_p_z, axis=1))
     log_likelihood = log_w_sum - np.log(n_chunks * chunk).astype(np.float32)
-    return elbo, log_likelihood, tf.transpose(q_z), tf.transpose(tf.exp(log_w_z_sum - log_w_sum))
+    p_z = tf.exp(log_w_z_sum - log_w_sum)
+    return elbo, log_likelihood, tf.transpose(mean_p_z), tf.transpose(p_z), tf.transpose(mean_log_p_z)
 
 
 def log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -452,16 +700,71 @@ def log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_logsumexp(tf.stack([a, b]), axis=0)
 
 
-def score(model: MixtureVAE, images: np.ndarray, n_samples: int, name: str) -> Scores:
-    """`Scores` of uint8 images `[N, 784]`, binarised by their fixed seed, from n_samples samples each."""
+def score(model: MixtureVAE, images: np.ndarray, q_z: np.ndarray | None, n_samples: int, name: str) -> Scores:
+    """`Scores` of uint8 images `[N, 784]`, binarised by their fixed seed, from n_samples samples each; with the q(z|x)
+    of a factorised posterior, `[N, K]`, or None."""
     x, chunk = fixed_binary(images), min(n_samples, 10)
     assert n_samples % chunk == 0, "a part of a chunk would be dropped"
     with tqdm(total=len(x), unit="image", desc=f"scoring {name}", disable=None) as bar:
         results = []
-        for part in utils.slices(x, 200):
-            results.append([r.numpy() for r in importance_sample(model, tf.constant(part), n_samples // chunk, chunk)])
+        for start in range(0, len(x), 200):
+            part, q = (None if rows is None else tf.constant(rows[start : start + 200]) for rows in (x, q_z))
+            sampled = importance_sample(model, part, q, n_samples // chunk, chunk)
+            results.append([r.numpy() for r in sampled])
             bar.update(len(part))
-    return Scores(*(np.concatenate(columns) for columns in zip(*results, strict=True)))
+    *columns, mean_log_p_z = (np.concatenate(column) for column in zip(*results, strict=True))
+    scores = Scores(*columns)
+    return scores if q_z is None else scores.factorised(q_z, mean_log_p_z)
+
+
+def load_judge(images: Images) -> tuple[Classifier, float] | None:
+    """The classifier of binary images that judges samples, and its share of errors on the test images; None where it
+    was trained on other data, or not at all."""
+    record = JUDGE / "judge.json"
+    if not record.is_file():
+        return None
+    found = json.loads(record.read_text())
+    if found["data_sha256"] != utils.checksum(*images):
+        return None
+    judge = Classifier(Settings(restarts=1))
+    tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
+    return judge, found["test_error"]
+
+
+def sample_purity(
+    model: MixtureVAE, judge: tuple[Classifier, float] | None, images: Images, n_samples: int
+) -> dict[str, Any] | None:
+    """How pure and how diverse n_samples binary images from each cluster are.
+
+    Returns:
+        `per_cluster`, the share that the judge takes for the class that it finds most often in the cluster, and their
+        `mean`; `diversity`, for each cluster the mean distance of two draws of pixel probabilities over that of two
+        training images of that class; and the judge's own share of errors. None without a judge.
+    """
+    if judge is None:
+        return None
+    classifier, error = judge
+    purities, diversities = [], []
+    for k in range(model.means.shape[0]):
+        draws = model.generate({"h": draw_codes(model, np.full(n_samples, k))}, n_samples)
+        found = classifier(255 * draws.outputs("x").numpy().astype(np.uint8)).argmax(axis=-1)
+        counts = np.bincount(found)
+        purities.append(counts.max() / n_samples)
+        probabilities = tf.sigmoid(draws["x"].distribution.logits).numpy()
+        real = images.train[images.train_labels == counts.argmax()] / 255.0
+        diversities.append(spread(probabilities) / spread(real))
+    return {
+        "mean": float(np.mean(purities)),
+        "per_cluster": [float(purity) for purity in purities],
+        "diversity": [float(diversity) for diversity in diversities],
+        "classifier_error": error,
+    }
+
+
+def spread(images: np.ndarray) -> float:
+    """The mean distance of two images `[N, 784]`, one from each half."""
+    half = len(images) // 2
+    return float(np.linalg.norm(images[:half] - images[-half:], axis=-1).mean())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -469,19 +772,27 @@ def score(model: MixtureVAE, images: np.ndarray, n_samples: int, name: str) -> S
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]:
-    """Trains, scores and writes the run's files; returns the metrics. Labels enter the scores alone. The test images
-    are those set aside with --validate, and `test` in the metrics is of these."""
-    training = Training(images.train, settings)
+def run(
+    settings: Settings, folder: RunFolder, images: Images, judge: tuple[Classifier, float] | None
+) -> dict[str, Any]:
+    """Trains, scores and writes the run's files; returns the metrics. Labels enter the scores alone, but for those that
+    are asked for. The test images are those set aside with --validate, and `test` in the metrics is of these."""
+    training = Training(images.train, images.train_labels, settings)
     training.train(folder)
     model, k = training.model, settings.k
-    train = score(model, images.train, settings.train_importance_samples, "training images")
-    test = score(model, images.test, settings.importance_samples, f"{scored(settings.validate)} images")
+    train_q_z, test_q_z = (
+        training.classifier(part) if settings.factorised else None for part in (images.train, images.test)
+    )
+    train = score(model, images.train, train_q_z, settings.train_importance_samples, "training images")
+    test = score(model, images.test, test_q_z, settings.importance_samples, f"{scored(settings.validate)} images")
     train_clusters, test_clusters = train.q_z.argmax(axis=-1), test.q_z.argmax(axis=-1)
     seconds = float(training.seconds)
-    n, batch_size = len(images.train), training.classifier_batch_size
-    seen = training.classifier_epochs * (n // batch_size * batch_size)
-    seen += training.model_epochs * (n // settings.batch_size * settings.batch_size)
+    phases = (
+        (training.classifier_epochs, training.classifier_batch_size),
+        (training.rounds * training.round_epochs, training.refinement_batch_size),
+        (training.model_epochs, settings.batch_size),
+    )
+    seen = sum(epochs * (len(images.train) // size * size) for epochs, size in phases)
     metrics = {
         "config": utils.config(settings),
         "test": {
@@ -489,13 +800,15 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
             "nll": -float(test.log_likelihood.mean(dtype=np.float64)),
             "importance_samples": settings.importance_samples,
             **utils.cluster_scores(test_clusters, test.p_z.argmax(axis=-1), images.test_labels, k),
+            # With labels a cluster is a class, and nothing is matched.
+            "error": float(np.mean(test_clusters != images.test_labels)) if settings.labels_per_class else None,
         },
         "train": {
             "importance_samples": settings.train_importance_samples,
             **utils.cluster_scores(train_clusters, train.p_z.argmax(axis=-1), images.train_labels, k),
         },
         "components_used": int(np.sum(np.bincount(train_clusters, minlength=k) >= 0.02 * len(train_clusters))),
-        "sample_purity": None,
+        "sample_purity": sample_purity(model, judge, images, settings.judged_samples),
         "images_per_second": seen / seconds,
         "seconds": seconds,
         "compile_seconds": float(training.compile_seconds),
@@ -509,13 +822,18 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
             starts=training.starts.numpy(),
             bounds=training.bounds.numpy(),
             shares=training.shares.numpy(),
-            pull_epochs=training.pull_epochs,
+            pull_epochs=training.model_epochs if settings.factorised else training.pull_epochs,
         )
-        np.savez_compressed(staging / "pictures.npz", **pictures(model, images, test_clusters, settings))
-        utils.write_checkpoint(tf.train.Checkpoint(model=model), staging / "weights")
+        np.savez_compressed(staging / "pictures.npz", **pictures(model, images, test_q_z, test_clusters, settings))
+        utils.write_checkpoint(trained_parts(model, training.classifier, settings), staging / "weights")
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     return metrics
+
+
+def trained_parts(model: MixtureVAE, classifier: Classifier, settings: Settings) -> tf.train.Checkpoint:
+    """What a finished run keeps: the model, and the classifier where it is the posterior of z."""
+    return tf.train.Checkpoint(model=model, **({"classifier": classifier} if settings.factorised else {}))
 
 
 def scored(validate: bool) -> str:
@@ -523,14 +841,16 @@ def scored(validate: bool) -> str:
     return "validation" if validate else "test"
 
 
-def pictures(model: MixtureVAE, images: Images, test_clusters: np.ndarray, settings: Settings) -> dict[str, np.ndarray]:
+def pictures(
+    model: MixtureVAE, images: Images, q_z: np.ndarray | None, test_clusters: np.ndarray, settings: Settings
+) -> dict[str, np.ndarray]:
     """What the figures show of a model, as arrays."""
     k, n_draws, n_rebuilt, n_mapped = settings.k, 11, 12, 1000
     # x | h shown as its probabilities: at each component's mean, then at draws of h from it.
     means = tf.sigmoid(model.decode(model.means))
     draws = tf.sigmoid(model.decode(draw_codes(model, np.repeat(np.arange(k), n_draws))))
     x = tf.constant(fixed_binary(images.test[:n_mapped]))
-    codes = tf.split(model.encoder(x), 2, axis=-1)[0].numpy()  # means of q(h | x)
+    codes = model.encode(x, None if q_z is None else q_z[:n_mapped])[0].numpy()  # means of q(h | x)
     # One map for codes and component means, as t-SNE has no map for later points.
     together = np.concatenate([codes, model.means.numpy()])
     perplexity = min(30.0, (len(together) - 1) / 3)
@@ -701,16 +1021,19 @@ class TrainedModel:
 
     Attributes:
         model: the networks and the mixture.
+        classifier: q(z | x), which is used where the posterior is factorised.
         settings: the run's settings.
     """
 
-    def __init__(self, model: MixtureVAE, settings: Settings) -> None:
+    def __init__(self, model: MixtureVAE, classifier: Classifier, settings: Settings) -> None:
         self.model = model
+        self.classifier = classifier
         self.settings = settings
 
     def responsibilities(self, images: np.ndarray) -> np.ndarray:
-        """E_q(h|x) p(z|h) `[N, K]` of images `[N, 784]`, bytes or numbers from 0 to 1. All images share the noise that
-        makes them binary and the noise of 50 samples of h, so that an image's result does not hang on its company.
+        """q(z|x) `[N, K]` of images `[N, 784]`, bytes or numbers from 0 to 1. Where that is E_q(h|x) p(z|h), all images
+        share the noise that makes them binary and the noise of 50 samples of h, so that an image's result does not hang
+        on its company.
 
         Raises:
             ValueError: the images have another shape or range.
@@ -722,11 +1045,14 @@ class TrainedModel:
             if images.size and not (images.min() >= 0 and images.max() <= 1):
                 raise ValueError(f"wanted bytes, or numbers from 0 to 1, got {images.min()} to {images.max()}")
             images = np.round(255 * images).astype(np.uint8)
+        if not len(images):
+            return np.zeros([0, self.settings.k], np.float32)
+        if self.settings.factorised:
+            return self.classifier(images)
         rng = np.random.default_rng(BINARISATION_SEED)
         x = (rng.integers(0, 255, PIXELS, dtype=np.uint8) < images).astype(np.float32)
         noise = tf.constant(rng.normal(size=(50, 1, self.settings.code_units)).astype(np.float32))
-        parts = [mean_p_z(self.model, tf.constant(part), noise) for part in utils.slices(x, 500)]
-        return np.concatenate(parts) if parts else np.zeros([0, self.settings.k], np.float32)
+        return np.concatenate([mean_p_z(self.model, tf.constant(part), noise) for part in utils.slices(x, 500)])
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """The most probable cluster of images `[N, 784]`, `[N]`."""
@@ -748,7 +1074,7 @@ class TrainedModel:
 @tf.function(jit_compile=True)
 def mean_p_z(model: MixtureVAE, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """E_q(h|x) p(z|h) of binary images `[B, 784]`, `[B, K]`, over the samples of h that noise `[S, 1, D]` gives."""
-    mean, logstd = tf.split(model.encoder(x), 2, axis=-1)
+    mean, logstd = model.encode(x)
     return tf.transpose(tf.reduce_mean(tf.exp(model.log_p_z(mean + tf.exp(logstd) * noise)), axis=1))
 
 
@@ -762,9 +1088,10 @@ def load(folder: str) -> TrainedModel:
         if not Path(folder, name).is_file():
             raise FileNotFoundError(f"{Path(folder, name)} is missing: run gmvae.py --out {folder} first")
     settings = Settings(**RunFolder(folder, "gmvae").stored_settings(Path(folder, "settings.json")))
-    model = MixtureVAE(settings)
-    tf.train.Checkpoint(model=model).read(str(Path(folder, "weights"))).assert_existing_objects_matched()
-    return TrainedModel(model, settings)
+    model, classifier = MixtureVAE(settings), Classifier(settings)
+    kept = trained_parts(model, classifier, settings)
+    kept.read(str(Path(folder, "weights"))).assert_existing_objects_matched()
+    return TrainedModel(model, classifier, settings)
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -772,15 +1099,19 @@ def table(metrics: dict[str, Any]) -> str:
     test, train = metrics["test"], metrics["train"]
     lines = [f"{'':<34}{scored(metrics['config']['validate']):>10}{'training':>10}"]
     for name, label in (
-        ("accuracy", "accuracy, E_q(h|x) p(z|h)   [%]"),
+        ("accuracy", "accuracy, q(z|x)            [%]"),
         ("accuracy_model", "accuracy, p(z|x)            [%]"),
     ):
         lines.append(f"{label:<34}{100 * test[name]:>10.2f}{100 * train[name]:>10.2f}")
+    if test["error"] is not None:
+        lines.append(f"{'error, q(z|x)               [%]':<34}{100 * test['error']:>10.2f}")
     lines.append(f"{'normalised mutual information':<34}{test['nmi']:>10.4f}{train['nmi']:>10.4f}")
     lines.append(f"{'adjusted Rand index':<34}{test['ari']:>10.4f}{train['ari']:>10.4f}")
     lines.append(f"{'lower bound                [nats]':<34}{test['elbo']:>10.2f}")
     lines.append(f"{'-log p(x)                  [nats]':<34}{test['nll']:>10.2f}")
     lines.append(f"(importance sampling, {test['importance_samples']} samples an image)")
+    if metrics["sample_purity"]:
+        lines.append(f"{'purity of samples           [%]':<34}{100 * metrics['sample_purity']['mean']:>10.2f}")
     lines.append(f"components in use: {metrics['components_used']} of {metrics['config']['k']}")
     lines.append(
         f"{metrics['images_per_second']:.0f} training images per second, {metrics['seconds']:.0f} s of training after "
@@ -789,27 +1120,37 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def default_out(given: dict[str, Any]) -> str:
+    """The folder of a run with these settings: each variant has its own."""
+    variant = Settings(**given).variant
+    return Settings.out if variant == "default" else f"{Settings.out}-{variant}"
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    with utils.open_run(Settings, "gmvae", __doc__, PICTURED, argv) as (settings, _, folder, resume):
+    with utils.open_run(Settings, "gmvae", __doc__, PICTURED, argv, default_out) as (settings, _, folder, resume):
         if resume and not folder.is_unfinished:
             draw_figures(folder.path, folder.path)
             print(table(json.loads((folder.path / "metrics.json").read_text())))
             return
+        if settings.pure and settings.labels_per_class:
+            raise InputError(f"--pure: has no labels; leave it or --labels-per-class {settings.labels_per_class} out")
         images = utils.read_images(settings.data)
+        judge = load_judge(images)
         if settings.validate:
             images = utils.set_aside(images, settings.validation_images)
         if settings.batch_size > len(images.train):
             raise InputError(
                 f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"
             )
+        draw_labelled(images.train_labels, settings)  # refuses what cannot be before anything is made
         settings = utils.with_checksum(settings, resume, *images)
         tf.keras.utils.set_random_seed(settings.seed)
         zs.set_seed(settings.seed)
         if not resume:
             folder.start(settings)
         print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
-        print(table(run(settings, folder, images)))
+        print(table(run(settings, folder, images, judge)))
         print(f"figures and metrics.json in {folder.path}")
 
 

@@ -175,9 +175,13 @@ def threads() -> int:
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
 
 
-def cosine_adam(learned: list[tf.Variable], learning_rate: float, steps: int) -> tf.keras.optimizers.Optimizer:
-    """Adam whose step size falls to 0 along a cosine."""
-    optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+def cosine_adam(
+    learned: list[tf.Variable], learning_rate: float, steps: int, restarts: bool = False
+) -> tf.keras.optimizers.Optimizer:
+    """Adam whose step size falls to 0 along a cosine, with `restarts` again and again (Loshchilov & Hutter 2017)."""
+    schedules = tf.keras.optimizers.schedules
+    schedule = schedules.CosineDecayRestarts(learning_rate, steps, t_mul=1.0) if restarts else None
+    optimizer = tf.keras.optimizers.Adam(schedule or schedules.CosineDecay(learning_rate, steps))
     optimizer.build(learned)
     return optimizer
 
@@ -352,7 +356,12 @@ class RunFolder:
 
 @contextmanager
 def open_run(
-    settings_type: type, script: str, description: str, pictured: tuple[str, ...], argv: list[str] | None
+    settings_type: type,
+    script: str,
+    description: str,
+    pictured: tuple[str, ...],
+    argv: list[str] | None,
+    default_out: Callable[[dict[str, Any]], str] | None = None,
 ) -> Iterator[tuple[Any, dict[str, Any], RunFolder, bool]]:
     """Reads the command line and checks it, for the block that does the run; makes and changes nothing, but for the
     moves of a finished run that a kill left undone. No other run enters the folder before the block ends.
@@ -363,6 +372,7 @@ def open_run(
         description: the text above the options in `--help`.
         pictured: files of a finished run that its figures are drawn from.
         argv: arguments, None for those of the process.
+        default_out: the folder for given settings without `out`, where it is not always the default.
 
     Returns:
         the settings, those given explicitly, the run's folder, and whether to resume.
@@ -372,11 +382,12 @@ def open_run(
             run; or a file cannot be written in the block.
     """
     given, resume = parse_settings(settings_type, description, argv)
-    folder = RunFolder(given.get("out", settings_type.out), script)
+    out = given.get("out") or (default_out(given) if default_out else settings_type.out)
+    folder = RunFolder(out, script)
     folder.check_writable()
     try:
         folder.lock()
-        settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**given)
+        settings = folder.resume(settings_type, given, pictured) if resume else settings_type(**{"out": out, **given})
         check_settings(settings)
         if resume:
             folder.complete()
@@ -394,19 +405,24 @@ def open_run(
         folder.unlock()
 
 
+def checksum(*data: np.ndarray) -> str:
+    """The SHA-256 of arrays, one after the other."""
+    return hashlib.sha256(b"".join(hashlib.sha256(array).digest() for array in data)).hexdigest()
+
+
 def with_checksum(settings: Any, resume: bool, *data: np.ndarray) -> Any:
     """The settings of a run with the SHA-256 of its data in `data_sha256`.
 
     Raises:
         InputError: the run is resumed and began with other data.
     """
-    checksum = hashlib.sha256(b"".join(hashlib.sha256(array).digest() for array in data)).hexdigest()
-    if resume and checksum != settings.data_sha256:
+    found = checksum(*data)
+    if resume and found != settings.data_sha256:
         raise InputError(
             f"--resume: {settings.data or 'the drawn points'} changed since the run in {settings.out} began; "
             "put the old data back, or start anew without --resume"
         )
-    return dataclasses.replace(settings, data_sha256=checksum)
+    return dataclasses.replace(settings, data_sha256=found)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

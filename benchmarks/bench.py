@@ -76,7 +76,8 @@ STARTS = {
 import gmvae
 import utils
 settings = gmvae.Settings()
-gmvae.Training(utils.read_images(settings.data).train, settings).compile(0)
+images = utils.read_images(settings.data)
+gmvae.Training(images.train, images.train_labels, settings).compile(0)
 """,
     "gmm_vi.py": """
 import gmm_vi

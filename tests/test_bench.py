@@ -23,7 +23,7 @@ def test_flop_of_training_by_hand():
 
 
 def test_every_system_trains_on_the_same_binary_images():
-    trained = gmvae.Training(network.images(), gmvae.Settings(batch_size=500))
+    trained = gmvae.Training(network.images(), np.zeros(network.TRAINED, np.uint8), gmvae.Settings(batch_size=500))
     r = np.zeros([trained.n, network.COMPONENTS], np.float32)
     for epoch, images in enumerate(itertools.islice(network.epochs(500), 2)):
         np.testing.assert_array_equal(images, trained.epoch_data(epoch, r)[0])

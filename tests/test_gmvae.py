@@ -16,7 +16,9 @@ import pytest
 import tensorflow as tf
 import tiny
 from scipy import stats
-from scipy.special import logsumexp, softmax
+from scipy.interpolate import RectBivariateSpline
+from scipy.ndimage import map_coordinates
+from scipy.special import logsumexp, softmax, xlogy
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import gmm_vi
@@ -48,6 +50,12 @@ def model():
     for variable in (model.weight_logits, model.means, model.logstds):
         variable.assign_add(0.5 * np.random.normal(size=variable.shape))
     return model
+
+
+def training_on(n, seed=0, **changes):
+    """The training of a small model on n tiny images."""
+    grey, labels = tiny.structured_images(n, 0)
+    return gmvae.Training(grey.reshape(n, 784), labels, small_settings(seed=seed, **changes))
 
 
 @pytest.fixture
@@ -91,7 +99,7 @@ def decoded(model, monkeypatch):
 
 
 def test_the_bound_takes_one_pass_of_the_decoder_not_k(model, x, decoded):
-    h = model.infer(x, 1).outputs("h")
+    h = model.infer(x, n_samples=1).outputs("h")
     model.log_joint({"x": x, "h": h})
     assert decoded == [(1, B, D)]
 
@@ -113,7 +121,7 @@ def test_the_bound_and_its_responsibilities_belong_to_one_sample(model, x):
     zs.set_seed(1)
     bound, log_p_z = model.bound(x)
     zs.set_seed(1)
-    h, log_q = model.infer(x, 1).query("h", outputs=True, local_log_prob=True)
+    h, log_q = model.infer(x, n_samples=1).query("h", outputs=True, local_log_prob=True)
     np.testing.assert_allclose(bound, model.log_joint({"x": x, "h": h})[0] - log_q[0], rtol=1e-5)
     np.testing.assert_allclose(log_p_z, np.transpose(model.log_p_z(h)[:, 0]), rtol=1e-5)
     assert bound.shape == (B,)
@@ -127,17 +135,19 @@ def test_chunked_importance_sampling_is_a_direct_computation_with_the_same_noise
     chunks, chunk = 3, 4
     with tiny.eager():  # compiled, the same seed gives other noise
         zs.set_seed(2)
-        elbo, log_likelihood, q_z, p_z = (t.numpy() for t in gmvae.importance_sample(model, x, chunks, chunk))
+        sampled = [t.numpy() for t in gmvae.importance_sample(model, x, None, chunks, chunk)]
+    elbo, log_likelihood, q_z, p_z, mean_log_p_z = sampled
     zs.set_seed(2)
     log_w, log_p_z = [], []
     for _ in range(chunks):
-        h, log_q = model.infer(x, chunk).query("h", outputs=True, local_log_prob=True)
+        h, log_q = model.infer(x, n_samples=chunk).query("h", outputs=True, local_log_prob=True)
         log_w.append(model.log_joint({"x": x, "h": h}) - log_q)
         log_p_z.append(model.log_p_z(h))
     log_w, log_p_z = np.concatenate(log_w), np.concatenate(log_p_z, axis=1)  # [S, B] and [K, S, B]
     np.testing.assert_allclose(elbo, log_w.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(log_likelihood, logsumexp(log_w, axis=0) - np.log(chunks * chunk), rtol=1e-5)
     np.testing.assert_allclose(q_z, np.exp(log_p_z).mean(axis=1).T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mean_log_p_z, log_p_z.mean(axis=1).T, rtol=1e-4)
     weights = softmax(log_w, axis=0)
     np.testing.assert_allclose(p_z, (weights * np.exp(log_p_z)).sum(axis=1).T, rtol=1e-3, atol=1e-6)
     for probabilities in (q_z, p_z):
@@ -149,12 +159,12 @@ def test_chunked_importance_sampling_is_a_direct_computation_with_the_same_noise
 def test_as_many_samples_are_taken_as_are_reported(model, monkeypatch, n_samples):
     taken = []
 
-    def importance_sample(model, x, n_chunks, chunk):
+    def importance_sample(model, x, q_z, n_chunks, chunk):
         taken.append((n_chunks * chunk, len(x)))
-        return [tf.zeros(shape) for shape in ([len(x)], [len(x)], [len(x), K], [len(x), K])]
+        return [tf.zeros(shape) for shape in ([len(x)], [len(x)], *[[len(x), K]] * 3)]
 
     monkeypatch.setattr(gmvae, "importance_sample", importance_sample)
-    scores = gmvae.score(model, images(450), n_samples, "images")
+    scores = gmvae.score(model, images(450), None, n_samples, "images")
     assert {n for n, _ in taken} == {n_samples}
     assert sum(n for _, n in taken) == 450
     assert [len(column) for column in scores] == [450] * 4
@@ -166,8 +176,8 @@ def test_scores_estimate_bound_and_log_likelihood(model):
     pixels = images(B)
     x = tf.constant(gmvae.fixed_binary(pixels))
     model.decoder.layers[-1].kernel.assign(0.1 * model.decoder.layers[-1].kernel)
-    scores = gmvae.score(model, pixels, n, "images")
-    h, log_q = model.infer(x, n).query("h", outputs=True, local_log_prob=True)
+    scores = gmvae.score(model, pixels, None, n, "images")
+    h, log_q = model.infer(x, n_samples=n).query("h", outputs=True, local_log_prob=True)
     log_w = (model.log_joint({"x": x, "h": h}) - log_q).numpy().astype(np.float64)  # [S, B]
     assert np.all(abs(log_w.mean(axis=0) - scores.elbo) < 5 * log_w.std(axis=0) * np.sqrt(2 / n))
     w = np.exp(log_w - log_w.max(axis=0))
@@ -209,7 +219,7 @@ def test_binary_images_have_the_probabilities_of_their_bytes():
 
 def test_distorted_images_stay_images_and_differ():
     grey = images(50)
-    distorted = gmvae.distort(grey, small_settings(), np.random.default_rng(0)).numpy()
+    distorted = gmvae.distort(grey, small_settings(), np.random.default_rng(0))
     assert distorted.shape == grey.shape
     assert distorted.dtype == np.uint8
     assert np.all(np.abs(distorted / 255 - grey / 255).max(axis=1) > 0.1)
@@ -246,7 +256,7 @@ def test_distortions_leave_the_centre_in_place_but_for_the_shift(right, down):
         image = np.reshape(image, (28, 28)).astype(float)
         return np.array([(row * image).sum(), (column * image).sum()]) / image.sum()
 
-    turned = gmvae.distort(blob, small_settings(), Fixed(0.9, -0.8, 0.7, 0.6, 0.0, 0.0)).numpy()
+    turned = gmvae.distort(blob, small_settings(), Fixed(0.9, -0.8, 0.7, 0.6, 0.0, 0.0))
     np.testing.assert_allclose(centre(turned), 13.5, atol=0.1)
     assert np.abs(turned.astype(float) - blob).max() > 25
     shifted = gmvae.distort(blob, small_settings(), Fixed(0.0, 0.0, 0.0, 0.0, right, down))
@@ -256,7 +266,7 @@ def test_distortions_leave_the_centre_in_place_but_for_the_shift(right, down):
 @pytest.mark.parametrize("pull", [0.0, 2.0])
 def test_a_step_of_the_bound_changes_every_variable_of_the_model_alone(pull):
     tf.keras.utils.set_random_seed(0)
-    training = gmvae.Training(images(20), small_settings())
+    training = training_on(20)
     learned = training.model.learned
     assert {id(v) for v in learned} == {id(v) for v in training.model.trainable_variables} | {
         id(v) for part in (training.model.encoder, training.model.decoder) for v in part.trainable_variables
@@ -278,7 +288,7 @@ def test_the_pull_adds_its_weight_times_the_divergence_from_the_start():
     """The gradient with a pull less the gradient without is that of  - weight * mean KL(r || p(z | h))."""
     tf.keras.utils.set_random_seed(0)
     x = images(10) > 100
-    training = gmvae.Training(images(10), small_settings())
+    training = training_on(10)
     r = softmax(np.random.default_rng(0).normal(size=(10, K)), axis=1).astype(np.float32)
     gradients = []
 
@@ -301,35 +311,201 @@ def test_the_pull_adds_its_weight_times_the_divergence_from_the_start():
         np.testing.assert_allclose(thrice - none, 3 * exact, rtol=1e-3, atol=3e-5)
 
 
-def test_a_step_of_the_classifier_changes_every_variable_of_it_alone():
+@pytest.mark.parametrize("m", [0, 1])
+def test_a_step_of_the_classifier_changes_every_variable_of_it_alone(m):
     tf.keras.utils.set_random_seed(0)
-    training = gmvae.Training(images(20), small_settings())
+    training = training_on(40, labels_per_class=m, k=10)
     learned = training.classifier.learned
     model_before, before = [v.numpy() for v in training.model.learned], [v.numpy() for v in learned]
     with tiny.eager():
-        objectives = training.classifier_epoch(*training.classifier_epoch_data(0), tf.constant(1))
+        objectives = training.classifier_epoch(*map(tf.constant, training.classifier_epoch_data(0)), tf.constant(1))
+        between = [v.numpy() for v in learned]
+        training.set_targets(0.9)
+        data = map(tf.constant, training.refinement_epoch_data(0))
+        assert np.isfinite(training.refinement_epoch(*data, tf.constant(1)))
     assert objectives.shape == (2,)
     assert np.isfinite(objectives).all()
-    for variable, value in zip(learned, before, strict=True):
-        assert np.abs(variable - value).max() > 0, variable.name
+    for variable, value, later in zip(learned, before, between, strict=True):
+        assert np.abs(later - value).max() > 0, variable.name
+        assert np.abs(variable - later).max() > 0, variable.name
     for variable, value in zip(training.model.learned, model_before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
 
+class Table:
+    """Stands in for a classifier's network: the first pixel of an image is its row of logits."""
+
+    def __init__(self, logits):
+        self.logits = tf.constant(logits, tf.float32)
+
+    def __call__(self, grey, training):
+        rows = tf.cast(tf.round(255 * grey[:, 0, 0, 0]), tf.int32)
+        return tf.gather(tf.reshape(self.logits, [len(self.logits), -1]), rows)
+
+
+def rows_of(*numbers):
+    return tf.constant(np.array(numbers)[:, None] * np.ones((1, 784)), tf.uint8)
+
+
+def test_the_classifiers_objectives_by_hand():
+    """Two heads; against sums over images and clusters, with SciPy's entropies."""
+    settings = small_settings(balance_weight=0.7, certainty_weight=0.2, label_weight=3.0)
+    classifier = gmvae.Classifier(settings)
+    logits = np.random.default_rng(0).normal(size=(7, 2, K))
+    classifier.network = Table(logits)
+    q = softmax(logits, axis=-1)
+    labels = np.array([2, 0])
+    batch = rows_of(0, 1, 2), rows_of(3, 4, 4), rows_of(5, 6), tf.constant(labels, tf.int32)
+    weighted, plain = classifier.objective(*batch)
+    balance = stats.entropy(q[:3].mean(axis=0), axis=-1)
+    uncertainty = stats.entropy(q[:3], axis=-1).mean(axis=0)
+    disagreement = -np.sum(q[:3] * np.log(q[[3, 4, 4]]), axis=-1).mean(axis=0)
+    error = -np.log(q[[5, 6], :, labels]).mean(axis=0)
+    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - disagreement - 3 * error, rtol=1e-4)
+    np.testing.assert_allclose(plain, balance - uncertainty - disagreement - error, rtol=1e-4)
+    without = classifier.objective(*batch[:2], batch[2][:0], batch[3][:0])
+    np.testing.assert_allclose(without[1], balance - uncertainty - disagreement, rtol=1e-4)
+
+    classifier.head.assign(1)
+    loss = classifier.cross_entropy(rows_of(0, 1, 2), tf.constant([3, 3, 1]), *batch[2:])
+    expected = -np.log(q[[0, 1, 2], 1, [3, 3, 1]]).mean() + 3 * error[1]
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(classifier(rows_of(4, 2).numpy()), q[[4, 2], 1], rtol=1e-4)
+
+
+def test_the_most_certain_share_is_of_each_cluster():
+    q = np.zeros((50, 3))
+    clusters = np.arange(50) % 2  # the third cluster is empty
+    q[np.arange(50), clusters] = certainty = np.random.default_rng(0).permutation(np.linspace(0.5, 1, 50))
+    chosen = gmvae.most_certain(q, 0.4)
+    for k in range(2):
+        members = np.flatnonzero(clusters == k)
+        assert chosen[members].sum() == 10
+        assert certainty[members][chosen[members]].min() > certainty[members][~chosen[members]].max()
+
+
+def test_the_refinement_learns_the_clusters_of_chosen_images_alone():
+    training = training_on(40, refinement_batch_size=10, no_augment=True)
+    targets = np.where(np.arange(40) < 25, np.arange(40), -1)
+    training.targets.assign(targets)
+    images, clusters, *_ = training.refinement_epoch_data(0)
+    assert images.shape == (4, 10, 784)
+    assert set(clusters.flat) == set(range(25))
+    np.testing.assert_array_equal(images, training.images[clusters])
+    training.targets.assign(np.full(40, 3))
+    assert set(training.refinement_epoch_data(0)[1].flat) == {3}
+
+
+def test_distortion_is_interpolation_at_moved_places():
+    """Against SciPy, with a rotation, a shift and an elastic part; 0 beyond the edge."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (3, 784)).astype(np.uint8)
+    knots = 2 * rng.normal(size=(3, 2, 5, 5))
+    affine = np.array([[0.9, 0.2, 1.5, -0.3, 1.1, -2.5]] * 3)
+    got = gmvae.warp(grey, affine.astype(np.float32), knots.astype(np.float32)).numpy().reshape(3, 28, 28)
+    row, column = np.indices((28, 28)) - 13.5
+    places = np.linspace(0, 27, 5)
+    for image, shifts, result in zip(grey.reshape(3, 28, 28), knots, got, strict=True):
+        across, down = (RectBivariateSpline(places, places, s)(np.arange(28), np.arange(28)) for s in shifts)
+        x, y = 0.9 * column + 0.2 * row + 15 + across, -0.3 * column + 1.1 * row + 11 + down
+        # In a frame of zeros, since SciPy would cut the last half pixel.
+        expected = map_coordinates(np.pad(image.astype(float), 2), [y + 2, x + 2], order=1, mode="constant")
+        np.testing.assert_allclose(result, expected, atol=0.6)
+
+
+def test_near_neighbours_are_the_nearest_others():
+    rng = np.random.default_rng(0)
+    grey = np.zeros((30, 784), np.uint8)
+    grey[:, :40] = rng.integers(0, 256, (30, 40))  # 50 principal components leave nothing out
+    distances = np.square(grey[:, None].astype(float) - grey).sum(axis=-1)
+    np.testing.assert_array_equal(gmvae.near_neighbours(grey, 3), distances.argsort(axis=1)[:, 1:4])
+    np.testing.assert_array_equal(gmvae.near_neighbours(grey[:1], 3), [[0]])
+
+
+def test_without_augmentation_a_partner_is_a_near_neighbour_and_no_image_is_distorted(monkeypatch):
+    monkeypatch.setattr(gmvae, "distort", None)
+    training = training_on(40, no_augment=True, labels_per_class=2, k=10, classifier_batch_size=20)
+    known = {image.tobytes(): i for i, image in enumerate(training.images)}
+    images, partners, labelled, labels = training.classifier_epoch_data(0)
+    for image, partner in zip(images.reshape(-1, 784), partners.reshape(-1, 784), strict=True):
+        assert known[partner.tobytes()] in training.neighbours[known[image.tobytes()]]
+    assert labelled.shape == (2, 20, 784)
+    np.testing.assert_array_equal(labels.flat, [known[x.tobytes()] % 10 for x in labelled.reshape(-1, 784)])
+    training.set_targets(0.9)
+    assert {x.tobytes() for x in training.refinement_epoch_data(0)[0].reshape(-1, 784)} <= set(known)
+
+
+def test_as_many_images_are_labelled_of_each_class_as_asked_for():
+    labels = np.random.default_rng(0).integers(0, 10, 500)
+    labelled = gmvae.draw_labelled(labels, small_settings(labels_per_class=7))
+    assert len(np.unique(labelled)) == 70
+    np.testing.assert_array_equal(np.bincount(labels[labelled]), 7)
+    other = gmvae.draw_labelled(labels, small_settings(labels_per_class=7, seed=1))
+    assert set(other) != set(labelled)
+    assert len(gmvae.draw_labelled(labels, small_settings())) == 0
+
+
+def test_a_labelled_image_has_its_label_as_the_posterior_of_z():
+    training = training_on(40, labels_per_class=2, k=10)
+    q_z = training.q_z()
+    np.testing.assert_array_equal(q_z[training.labelled], np.eye(10)[training.labels])
+    others = np.setdiff1d(np.arange(40), training.labelled)
+    np.testing.assert_allclose(q_z[others], training.classifier(training.images[others]), rtol=1e-4, atol=1e-6)
+
+
+def test_the_factorised_bound_sums_z_out_of_the_assignments_bound():
+    """sum_z q(z|x) [log p(x, z, h) - log q(z|x)] - log q(h|x), averaged over h, image by image; with a label as q(z|x)
+    it is the labelled bound."""
+    tf.keras.utils.set_random_seed(0)
+    model = gmvae.MixtureVAE(small_settings(pure=True))
+    model.means.assign_add(np.random.default_rng(0).normal(size=(K, D)))
+    grey, n = images(B), 40
+    x = tf.constant(gmvae.fixed_binary(grey))
+    q_z = softmax(np.random.default_rng(1).normal(size=(B, K)), axis=-1).astype(np.float32)
+    q_z[0] = np.eye(K)[2]
+    with tiny.eager():
+        zs.set_seed(3)
+        scores = gmvae.score(model, grey, q_z, 40, "images")
+        zs.set_seed(3)
+        h, log_q = zip(
+            *(model.infer(x, q_z, n_samples=10).query("h", outputs=True, local_log_prob=True) for _ in range(4)),
+            strict=True,
+        )
+    h, log_q = tf.concat(h, 0), np.concatenate(log_q)
+    every = np.stack(
+        [model.generate({"z": tf.one_hot([z] * B, K)[None], "h": h, "x": x}, B).log_joint() for z in range(K)]
+    )  # [K, S, B]
+    q = q_z.T[:, None]
+    expected = (np.sum(q * every - xlogy(q, q), axis=0) - log_q).mean(axis=0)
+    np.testing.assert_allclose(scores.elbo, expected, rtol=1e-4)
+    np.testing.assert_allclose(scores.elbo[0], (every[2] - log_q).mean(axis=0)[0], rtol=1e-4)
+    np.testing.assert_array_equal(scores.q_z, q_z)
+    assert n == len(h)
+
+
+def test_the_code_is_told_the_posterior_of_z_where_that_is_a_network_of_its_own():
+    model = gmvae.MixtureVAE(small_settings(pure=True))
+    x = tf.zeros([1, 784])
+    means = [model.encode(x, tf.one_hot([z], K))[0].numpy() for z in range(2)]
+    assert np.abs(means[0] - means[1]).max() > 0.01
+    bound = gmvae.MixtureVAE(small_settings()).encoder.input_shape, model.encoder.input_shape
+    assert bound == ((None, 784), (None, 784 + K))
+
+
 def test_an_epoch_sees_each_image_at_most_once_in_an_order_of_its_own():
-    training = gmvae.Training(images(25), small_settings(seed=1))
+    training = training_on(25, seed=1)
     first, again, second = (training.batches(epoch, 10)[0] for epoch in (0, 0, 1))
     assert first.shape == (2, 10)
     assert len(np.unique(first)) == first.size
     assert set(first.flat) <= set(range(25))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, second)
-    assert not np.array_equal(first, gmvae.Training(images(25), small_settings(seed=2)).batches(0, 10)[0])
+    assert not np.array_equal(first, training_on(25, seed=2).batches(0, 10)[0])
 
 
 def test_an_epochs_data_belong_together_and_are_drawn_anew_each_epoch():
     grey = images(40)
-    training = gmvae.Training(grey, small_settings(classifier_batch_size=20))
+    training = training_on(40, classifier_batch_size=20)
     r = np.eye(40, dtype=np.float32)  # each row says which image it belongs to
     drawn = []
     for epoch in (0, 0, 1):
@@ -342,8 +518,9 @@ def test_an_epochs_data_belong_together_and_are_drawn_anew_each_epoch():
         drawn.append(x[np.argsort(order.flat) // 10, np.argsort(order.flat) % 10])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
-    originals, distorted = (part.numpy() for part in training.classifier_epoch_data(0))
+    originals, distorted, labelled, labels = training.classifier_epoch_data(0)
     assert originals.shape == distorted.shape == (2, 20, 784)
+    assert labelled.size == labels.size == 0
     # A copy has its light about where its image has it.
     columns = np.arange(784) % 28
     weights = [(part * columns).sum(-1) / part.sum(-1) for part in (originals, distorted)]
@@ -351,19 +528,22 @@ def test_an_epochs_data_belong_together_and_are_drawn_anew_each_epoch():
 
 
 def test_compilation_changes_nothing():
-    training = gmvae.Training(images(60), small_settings())
-    state = [v.numpy() for v in tf.nest.flatten([training.model.learned, training.classifier.variables])]
-    state += [v.numpy() for v in training.optimizer.variables + training.classifier_optimizer.variables]
+    training = training_on(60, labels_per_class=1)
+
+    def variables():
+        found = [training.model.learned, training.classifier.network.variables, training.optimizer.variables]
+        found += [training.classifier_optimizer.variables, training.refinement_optimizer.variables]
+        return [v.numpy() for v in tf.nest.flatten(found)]
+
+    state = variables()
     noise = zs.get_generator().state.numpy()
     seconds = []
-    for epoch in (0, training.classifier_epochs):
+    for epoch in (0, training.classifier_epochs, training.start_epochs):
         training.compile(epoch)
         seconds.append(float(training.compile_seconds))
-    assert 0 < seconds[0] < seconds[1] == -training.seconds.numpy()
-    after = tf.nest.flatten([training.model.learned, training.classifier.variables])
-    after += training.optimizer.variables + training.classifier_optimizer.variables
-    for before, variable in zip(state, after, strict=True):
-        np.testing.assert_array_equal(before, variable)
+    assert 0 < seconds[0] < seconds[1] < seconds[2] == -training.seconds.numpy()
+    for before, after in zip(state, variables(), strict=True):
+        np.testing.assert_array_equal(before, after)
     np.testing.assert_array_equal(noise, zs.get_generator().state)
 
 
@@ -555,6 +735,74 @@ def test_labels_enter_nothing_but_the_scores(unbroken, few_steps, tmp_path):
     assert metrics["train"]["ari"] != right["train"]["ari"]
 
 
+@pytest.mark.parametrize("variant", [["--pure"], ["--pure", "--no-augment"]])
+def test_labels_enter_nothing_but_the_scores_of_pure_clusters(small_data, few_steps, tmp_path, variant):
+    shuffled = tiny.write_images(tmp_path / "shuffled", 80, 20, shuffle_labels=True)
+    runs = [tmp_path / "right", tmp_path / "wrong"]
+    for data, out in zip((small_data, shuffled), runs, strict=True):
+        metrics = run("--data", data, *SHORT, *variant, out=out)
+    assert metrics["test"]["error"] is None
+    for right, wrong in zip(*map(clusters, runs), strict=True):
+        np.testing.assert_array_equal(right, wrong)
+    trained = gmvae.load(runs[0])
+    test = utils.read_images(str(small_data)).test
+    np.testing.assert_array_equal(trained.classify(test), clusters(runs[0])[1])
+
+
+def test_labels_that_are_asked_for_enter(small_data, few_steps, tmp_path):
+    """A cluster is the class of its labels: with all of them known, even a few steps learn something."""
+    metrics = run("--data", small_data, *SHORT, "--labels-per-class", 8, "--no-augment", out=tmp_path / "right")
+    shuffled = tiny.write_images(tmp_path / "shuffled", 80, 20, shuffle_labels=True)
+    run("--data", shuffled, *SHORT, "--labels-per-class", 1, out=tmp_path / "wrong")
+    test_labels = utils.read_images(str(small_data)).test_labels
+    assert metrics["test"]["error"] == np.mean(clusters(tmp_path / "right")[1] != test_labels) < 0.5
+    assert not np.array_equal(clusters(tmp_path / "right")[1], clusters(tmp_path / "wrong")[1])
+
+
+@pytest.mark.parametrize(
+    ("argv", "folder"), [([], "gmvae"), (["--pure"], "gmvae-pure"), (["--labels-per-class", "3"], "gmvae-labels")]
+)
+def test_each_variant_has_a_folder_of_its_own(tmp_path, monkeypatch, argv, folder):
+    monkeypatch.chdir(tmp_path)
+    with utils.open_run(Settings, "gmvae", "", (), argv, gmvae.default_out) as (settings, _, run_folder, _):
+        assert settings.out == str(run_folder.path) == f"plots/{folder}"
+    with utils.open_run(Settings, "gmvae", "", (), [*argv, "--out", "mine"], gmvae.default_out) as (settings, *_):
+        assert settings.out == "mine"
+
+
+def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, tmp_path, monkeypatch):
+    """Components that draw white and black images, judged by a table: the first pixel decides."""
+    found = utils.read_images(str(small_data))
+    monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
+    assert gmvae.load_judge(found) is None
+    kept = gmvae.Classifier(Settings(restarts=1))
+    utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
+    utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
+    judge, error = gmvae.load_judge(found)
+    np.testing.assert_array_equal(judge(found.test), kept(found.test))
+    assert error == 0.25
+    assert gmvae.load_judge(found._replace(test=found.test[:-1], test_labels=found.test_labels[:-1])) is None
+
+    model = gmvae.MixtureVAE(small_settings(k=2))
+    model.means.assign([[5.0] * D, [-5.0] * D])
+    logits = np.zeros((256, 1, 10))
+    logits[0, 0, 3] = logits[255, 0, 7] = 1
+    judge.network, judge.shape = Table(logits), [-1, 1, 10]
+    # White for the first component, and for a quarter of the draws of the second.
+    model.decode = lambda h: tf.where(h[:, :1] > 0, 50.0, -np.log(3.0)) * tf.ones([1, 784])
+    scores = gmvae.sample_purity(model, (judge, error), found, 2000)
+    assert scores["per_cluster"][0] == 1
+    assert scores["per_cluster"][1] == pytest.approx(0.75, abs=5 * np.sqrt(0.25 * 0.75 / 2000))
+    assert scores["mean"] == pytest.approx(np.mean(scores["per_cluster"]))
+    assert scores["classifier_error"] == error
+    assert scores["diversity"] == [0, 0]
+    assert gmvae.sample_purity(model, None, found, 10) is None
+
+
+def test_the_spread_is_the_mean_distance_of_pairs():
+    assert gmvae.spread(np.array([[0.0, 0.0], [1.0, 1.0], [9.0, 9.0], [3.0, 4.0], [1.0, 2.0]])) == (5 + 1) / 2
+
+
 def test_gzipped_files_and_the_same_seed_give_the_same_run_and_another_seed_another(unbroken, few_steps, tmp_path):
     data = tiny.write_images(tmp_path / "data", 80, 20, compress=True)
     run("--data", data, *SHORT, out=tmp_path / "out")
@@ -636,7 +884,7 @@ def test_the_other_scripts_run_is_neither_resumed_nor_replaced(finished, capsys)
 def test_a_loaded_run_classifies_as_the_run_did(finished, data):
     trained = gmvae.load(finished)
     x = gmvae.fixed_binary(utils.read_images(str(data)).test)  # the very images that the run scored
-    h = trained.model.infer(tf.constant(x), 500).outputs("h")
+    h = trained.model.infer(tf.constant(x), n_samples=500).outputs("h")
     samples = np.exp(trained.model.log_p_z(h)).transpose(2, 0, 1)  # [N, K, S]
     p_z = samples.mean(axis=-1)
     ranked = np.take_along_axis(samples, p_z.argsort(axis=1)[:, ::-1, None], axis=1)
@@ -734,6 +982,9 @@ def test_loading_what_is_no_run_is_refused(tmp_path):
         (["--seed", "2147483648"], ["--seed 2147483648"]),
         (["--seed", "x"], ["--seed", "'x'"]),
         (["--steps", "3"], ["--steps"]),
+        (["--labels-per-class", "-1"], ["--labels-per-class -1"]),
+        (["--labels-per-class", "9", "--batch-size", "50"], ["--labels-per-class 9", "class 0 has 8"]),
+        (["--labels-per-class", "2", "--pure", "--batch-size", "50"], ["--pure", "--labels-per-class 2"]),
         (["--data", "{tmp}/none"], ["{tmp}/none", "missing"]),
         (["--data", "{tmp}/data/train-labels-idx1-ubyte"], ["missing", "four files"]),
         (["--data", "{tmp}/incomplete"], ["t10k-labels-idx1-ubyte[.gz] is missing"]),
