@@ -112,6 +112,7 @@ class Settings:
     pull_weight: float = setting(10.0)
     classifier_batch_size: int = setting(500)
     classifier_learning_rate: float = setting(2e-3)
+    agreement_weight: float = setting(1.0)
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
     refinement_batch_size: int = setting(250)
@@ -289,8 +290,9 @@ class Classifier(tf.Module):
         disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(q) * log_q_partner, axis=-1), axis=0)
         error = -tf.reduce_sum(tf.gather(log_q_labelled, labels, axis=-1, batch_dims=1), axis=0) / max(1, n_labelled)
         weights = self.settings
-        weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty - disagreement
-        return weighted - weights.label_weight * error, balance - uncertainty - disagreement - error
+        weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty
+        weighted -= weights.agreement_weight * disagreement + weights.label_weight * error
+        return weighted, balance - uncertainty - disagreement - error
 
     def cross_entropy(
         self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
@@ -395,7 +397,7 @@ class Training:
         self.refinement_batch_size = min(settings.refinement_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
         self.rounds = ROUNDS * settings.factorised
-        self.round_epochs = max(1, round(settings.refinement_share * settings.epochs / ROUNDS))
+        self.round_epochs = round(settings.refinement_share * settings.epochs / ROUNDS)
         self.start_epochs = self.classifier_epochs + self.rounds * self.round_epochs
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
@@ -407,7 +409,7 @@ class Training:
         rate = settings.classifier_learning_rate
         steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
         self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
-        steps = self.round_epochs * (self.n // self.refinement_batch_size)
+        steps = max(1, self.round_epochs) * (self.n // self.refinement_batch_size)
         self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps, restarts=True)
         # One row for each epoch that is done.
         self.done = tf.Variable(0, trainable=False)

@@ -15,6 +15,7 @@ run done anew, delete its result and its folder.
 
 import argparse
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -24,7 +25,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -43,9 +44,52 @@ def seeds(n: int, name: str, *command: str) -> list[Run]:
     return [Run(f"{name}/seed-{seed}", (*command, "--seed", str(seed))) for seed in range(n)]
 
 
+def variants(n: int, name: str, *argv: str, **changes: Any) -> list[Run]:
+    """Runs of gmvae.py with other settings and the seeds 0 to n - 1."""
+    change = [f"{name}={json.dumps(value)}" for name, value in changes.items()]
+    return seeds(n, name, "report/gmvae_run.py", "--change", *change, "--", *argv)
+
+
+# Headlines have 10 seeds and 5000 importance samples; the rest 3 and 500. A seed also draws the labels.
+LABELS = "--labels-per-class"
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
-    *seeds(3, "gmvae", "gmvae.py"),
+    *variants(10, "gmvae-pure", "--pure", importance_samples=5000),
+    *variants(10, "gmvae-labels/10", LABELS, "10", importance_samples=5000),
+    *variants(10, "gmvae", importance_samples=5000),
+    *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment", importance_samples=5000),
+    *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
+    *(run for m in ("1", "5", "50", "100") for run in variants(3, f"gmvae-labels/{m}", LABELS, m)),
+    *variants(3, "gmvae-labels-no-augment/10", LABELS, "10", "--no-augment"),
+    *(
+        run
+        for m in ("1", "5", "10", "50", "100")
+        for run in variants(
+            3,
+            f"gmvae-labels-alone/{m}",
+            LABELS,
+            m,
+            agreement_weight=0.0,
+            balance_weight=0.0,
+            certainty_weight=0.0,
+            refinement_share=0.0,
+        )
+    ),
+    # One ingredient of --pure taken out at a time, at half the budget.
+    *(
+        run
+        for name, changes in {
+            "nothing": {},
+            "balance": {"balance_weight": 0.0},
+            "certainty": {"certainty_weight": 0.0},
+            "agreement": {"agreement_weight": 0.0},
+            "restarts": {"restarts": 1},
+            "refinement": {"refinement_share": 0.0},
+            "elastic": {"elastic": 0.0},
+            "pull-beyond-the-bound": {"pull_weight": 1.0},
+        }.items()
+        for run in variants(3, f"gmvae-pure-without/{name}", "--pure", "--epochs", "30", **changes)
+    ),
     *(
         Run(f"gmm-sweep/{axis}", ("report/gmm_sweep.py", "--axis", axis))
         for axis in ("n", "k", "separation", "weight_ratio", "std_ratio", "anisotropy", "fitted_k")

@@ -1,6 +1,7 @@
 """The mixture VAE: z summed out against a loop over z, scores against a direct computation, runs on tiny images."""
 
 import fcntl
+import importlib
 import os
 import shutil
 import struct
@@ -349,7 +350,7 @@ def rows_of(*numbers):
 
 def test_the_classifiers_objectives_by_hand():
     """Two heads; against sums over images and clusters, with SciPy's entropies."""
-    settings = small_settings(balance_weight=0.7, certainty_weight=0.2, label_weight=3.0)
+    settings = small_settings(balance_weight=0.7, certainty_weight=0.2, agreement_weight=0.9, label_weight=3.0)
     classifier = gmvae.Classifier(settings)
     logits = np.random.default_rng(0).normal(size=(7, 2, K))
     classifier.network = Table(logits)
@@ -361,7 +362,7 @@ def test_the_classifiers_objectives_by_hand():
     uncertainty = stats.entropy(q[:3], axis=-1).mean(axis=0)
     disagreement = -np.sum(q[:3] * np.log(q[[3, 4, 4]]), axis=-1).mean(axis=0)
     error = -np.log(q[[5, 6], :, labels]).mean(axis=0)
-    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - disagreement - 3 * error, rtol=1e-4)
+    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - 0.9 * disagreement - 3 * error, rtol=1e-4)
     np.testing.assert_allclose(plain, balance - uncertainty - disagreement - error, rtol=1e-4)
     without = classifier.objective(*batch[:2], batch[2][:0], batch[3][:0])
     np.testing.assert_allclose(without[1], balance - uncertainty - disagreement, rtol=1e-4)
@@ -1041,3 +1042,27 @@ def test_help_shows_defaults_and_units(capsys):
     for option in ("data", "epochs", "batch-size", "restarts", "seed", "out", "resume"):
         assert f"--{option}" in shown
     assert f"(default: {Settings.epochs})" in " ".join(shown.split())
+
+
+# The study's runs with other settings
+
+
+@pytest.fixture
+def gmvae_run(monkeypatch):
+    monkeypatch.syspath_prepend(tiny.PROJECT / "report")
+    return importlib.import_module("gmvae_run")
+
+
+def test_a_study_runs_with_other_settings(gmvae_run, small_data, few_steps, tmp_path):
+    argv = ["--change", "importance_samples=70", "pull_weight=0.0", "--"]
+    argv += ["--data", small_data, *SHORT, "--out", tmp_path / "run"]
+    gmvae_run.main([str(word) for word in argv])
+    config = tiny.read_metrics(tmp_path / "run")["config"]
+    assert (config["importance_samples"], config["pull_weight"], config["seed"]) == (70, 0.0, 3)
+    assert config["classifier_share"] == LongStart.classifier_share
+    gmvae_run.main([*argv[:4], "--resume", "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize("change", ["nothing=3", "k", "k=many", "k=[1]", "pull_weight="])
+def test_a_setting_that_is_none_is_refused(gmvae_run, tmp_path, capsys, change):
+    assert f"--change {change}" in tiny.refused(gmvae_run.main, ["--change", change, "--", "--out", tmp_path], capsys)
