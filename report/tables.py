@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import gmm_choosing_k
 import gmm_figures
 import gmm_limit
+import gmm_real
 import numpy as np
 import readme
 
@@ -30,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "report" / "results"
 STUDIES = ROOT / "plots" / "gmm-study" / "README.md"
 OUT = ROOT / "report" / "generated.tex"
+CAPTIONS = ("sgvb", "race", "n", "truth", "limit")  # figures of part 2's studies that the report shows
+TOLD = ("fitted-k", "problems", "scale")  # those of which it only tells
 SETTINGS = {  # that the report tells, of the runs at the defaults
     "gmm": ("n", "k", "separation", "restarts", "steps", "batch_size", "learning_rate", "variance_floor", "em_starts"),
     "gmvae": (
@@ -47,7 +50,7 @@ SETTINGS = {  # that the report tells, of the runs at the defaults
 
 def typeset(number: str) -> str:
     """A printed number as LaTeX, in text and mathematics alike: 12{,}000, a true minus, powers of ten."""
-    mantissa, _, exponent = number.replace(",", "{,}").partition("e")
+    mantissa, _, exponent = number.replace(",", "{,}").rstrip(".").partition("e")
     if exponent:
         mantissa = "" if mantissa == "1" else mantissa + r"\cdot "
         return rf"\ensuremath{{{mantissa}10^{{{int(exponent)}}}}}"
@@ -62,6 +65,8 @@ def number(value: float, form: str = "") -> str:
 def latex(sentence: str) -> str:
     """A sentence of the studies' README.md, with its symbols and numbers as mathematics."""
     sentence = re.sub(r"[%&_#]", r"\\\g<0>", sentence)
+    sentence = re.sub(r"\b(sgvb|\w+\\_\w+\.py)\b", r"\\code{\1}", sentence)
+    sentence = re.sub(r" (S=\d) (\d+ ms|never)", r" (\1) \2", sentence)
     sentence = re.sub(r"\b([NKSt]) ?= ?(?=\d)", r"$\1=$~", sentence)
     sentence = re.sub(r"(?<![$\w])([NKSqz])(?![$\w])", r"$\1$", sentence)
     signed_or_power = r"(?<![\w.,-])([+-]?\d+(\.\d+)?e[+-]?\d+|[+-]\d+(\.\d+)?)"
@@ -151,7 +156,7 @@ def estimators() -> tuple[dict[str, str], list[str]]:
     }
 
     def deviation(of: dict[str, Any]) -> str:
-        return number(np.median(np.sqrt(of["variance"])), ".2g")
+        return number(np.median(np.sqrt(of["variance"])), "#.2g")
 
     lines = []
     for name, (label, *_) in gmm_figures.ESTIMATORS.items():
@@ -163,7 +168,7 @@ def estimators() -> tuple[dict[str, str], list[str]]:
             row(
                 label.replace("t = 0.5", r"$t=\tfrac12$"),
                 *(deviation(of["posterior"]) for of in each.values()),
-                ("" if above else "$<$ ") + number(bias, ".2g"),
+                ("" if above else "$<$ ") + number(bias, "#.2g"),
                 number(np.median(each["midway"]["posterior"]["cosine"]), ".2f"),
                 deviation(each["midway"]["model"]),
                 number(min(of["microseconds"] for of in each.values()), ".0f"),
@@ -172,15 +177,20 @@ def estimators() -> tuple[dict[str, str], list[str]]:
     norms = [np.median(cell["exact"]["posterior"]["norm"]) for cell in cells.values()]
     model_norm = np.median(cells["midway"]["exact"]["model"]["norm"])
     microseconds = number(min(cell["exact"]["microseconds"] for cell in cells.values()), ".0f")
-    sizes = [number(norm, ".2g") for norm in norms]
+    sizes = [number(norm, "#.2g") for norm in norms]
     lines += [
         r"\midrule",
-        row("exact: the gradient's norm", *sizes, "", "", number(model_norm, ".2g"), microseconds),
+        row("exact: the gradient's norm", *sizes, "", "", number(model_norm, "#.2g"), microseconds),
     ]
     (start,) = gmm_figures.estimator_cells(k=3, n_samples=1, moment="start")
     one_hot = {part: start["estimators"]["sgvb, one-hot"][part] for part in ("posterior", "model")}
     model_bias, above = gmm_figures.bias_above_noise(one_hot["model"])
+    plain, leave_one_out = (
+        {moment: np.array(cell[name]["posterior"]["variance"]) for moment, cell in cells.items()}
+        for name in ("score function", "leave-one-out")
+    )
     return {
+        **{f"loo {m}": number(np.median(plain[m] / leave_one_out[m]), ".2g") for m in ("midway", "end")},
         "sgvb bias": number(gmm_figures.bias_above_noise(one_hot["posterior"])[0], ".2g"),
         "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
         "sgvb model bias": ("" if above else "below ") + number(model_bias, ".1g"),
@@ -206,10 +216,36 @@ def choosing_k() -> tuple[dict[str, str], list[str]]:
     return values, lines[:-1]
 
 
+def real() -> dict[str, str]:
+    """NVIL and EM on real points."""
+    values = {}
+    for name in gmm_real.DATA:
+        run = json.loads((RESULTS / "gmm-real" / f"{name}.json").read_text())
+        gap = run["log_likelihood"]["estimate"] - run["log_likelihood"]["em"]
+        values |= {
+            f"{name} n": number(run["config"]["n"]),
+            f"{name} gap": number(gap, ".0e"),
+            f"{name} ari": number(run["ari"], ".2f"),
+        }
+    return values
+
+
 def studies() -> dict[str, str]:
-    """What plots/gmm-study/README.md says of each figure."""
-    told = re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", STUDIES.read_text())
-    return {f"study {name}": latex(sentence) for name, sentence in told}
+    """What plots/gmm-study/README.md says of figures: all of it for captions; for the text what is not about the drawing.
+
+    Raises:
+        ValueError: it says nothing of one of them.
+    """
+    paragraphs = dict(re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", STUDIES.read_text()))
+    missing = [name for name in (*CAPTIONS, *TOLD) if name not in paragraphs]
+    if missing:
+        raise ValueError(f"{STUDIES.relative_to(ROOT)}: wanted a paragraph on {', '.join(missing)}")
+    drawing = re.compile("bands|marks?|ellipses|dots", re.IGNORECASE)
+    told = {name: re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) for name in TOLD}
+    return {f"caption {name}": latex(paragraphs[name]) for name in CAPTIONS} | {
+        f"told {name}": latex(" ".join(sentence for sentence in sentences if not drawing.search(sentence)))
+        for name, sentences in told.items()
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -266,7 +302,7 @@ def generated() -> str:
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
-    values |= studies() | machine(runs["gmvae"])
+    values |= studies() | real() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
     text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]
