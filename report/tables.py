@@ -231,7 +231,7 @@ def real() -> dict[str, str]:
 
 
 def studies() -> dict[str, str]:
-    """What plots/gmm-study/README.md says of figures: all of it for captions; for the text what is not about the drawing.
+    """What plots/gmm-study/README.md says of figures: all of it for captions, less what is of the drawing for the text.
 
     Raises:
         ValueError: it says nothing of one of them.
@@ -267,9 +267,14 @@ def gmvae_seeds(runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
     lines = []
     for label, value in rows:
         lines.append(row(label, *map(value, runs)))
-    gaps = [run["test"]["elbo"] + run["test"]["nll"] for run in runs]
+
+    def spread(values: list[float], form: str) -> str:
+        return f"{number(min(values), form)} to {number(max(values), form)}"
+
     return {
-        "gmvae gap": f"{number(-max(gaps), '.1f')} to {number(-min(gaps), '.1f')}",
+        "gmvae gap": spread([-run["test"]["elbo"] - run["test"]["nll"] for run in runs], ".1f"),
+        "gmvae nll": spread([run["test"]["nll"] for run in runs], ".2f"),
+        "gmvae accuracy": spread([100 * run["test"]["accuracy"] for run in runs], ".1f"),
         "gmvae minutes": number(np.median([run["seconds"] for run in runs]) / 60, ".0f"),
     }, lines
 
