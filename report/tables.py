@@ -314,12 +314,25 @@ def generated() -> str:
     return "\n".join(text) + "\n"
 
 
+def check_figures() -> None:
+    """The figures of both scripts, which any run of theirs replaces, must be those that the captions tell of.
+
+    Raises:
+        ValueError: they are of another seed.
+    """
+    for part in SETTINGS:
+        seed = json.loads((ROOT / "plots" / part / "metrics.json").read_text())["config"]["seed"]
+        if seed != readme.SEEDS[0]:
+            raise ValueError(f"plots/{part}: wanted the run of seed {readme.SEEDS[0]}, found seed {seed}")
+
+
 def main() -> None:
     """Writes generated.tex, whole or not at all."""
     try:
+        check_figures()
         utils.write_text(OUT, generated())
-    except (ValueError, OSError, json.JSONDecodeError) as error:
-        print(f"error: {error}; make study writes the results", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}; make study writes results, and git checkout plots restores figures", file=sys.stderr)
         sys.exit(2)
     print(f"{OUT.relative_to(ROOT)} is up to date")
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tiny
 
@@ -14,6 +15,8 @@ sys.path.insert(0, str(tiny.PROJECT / "report"))
 
 import readme
 import tables
+
+import gmm_vi
 
 REPORT = tiny.PROJECT / "report"
 SOURCE = re.sub(r"(?<!\\)%.*", "", (REPORT / "report.tex").read_text())  # without comments
@@ -38,6 +41,16 @@ def test_another_result_makes_them_stale(tmp_path, monkeypatch):
     path.write_text(json.dumps(metrics))
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     assert tables.OUT.read_text() != tables.generated()
+
+
+def test_figures_of_another_seed_are_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "plots" / "gmm").mkdir(parents=True)
+    (tmp_path / "plots" / "gmm" / "metrics.json").write_text('{"config": {"seed": 5}}')
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        tables.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: plots/gmm: wanted the run of seed 0, found seed 5")
 
 
 @pytest.mark.parametrize("kind", ["val", "rows"])
@@ -103,6 +116,15 @@ def test_a_sentence_in_latex():
         r"At $N=$~10,000, by \code{gmm\_vi.py}, \ensuremath{-1.1\cdot 10^{-6}} nats on 95 \% ($\KL{q}{p}$); "
         r"$K$ to the power of \ensuremath{-0.48}."
     )
+
+
+def test_standard_errors_of_components_apart_are_those_of_each_alone():
+    weights, means, stds = np.array([0.2, 0.3, 0.5]), np.array([[0, 0], [50, 0], [0, 50.0]]), np.full([3, 2], 1.5)
+    errors = tables.standard_errors(gmm_vi.Parameters(weights, means, stds), n=400)
+    points = 400 * weights[:, None]
+    np.testing.assert_allclose(errors[:, :1], np.sqrt(weights * (1 - weights) / 400)[:, None], rtol=1e-4)
+    np.testing.assert_allclose(errors[:, 1:3], 1.5 / np.sqrt(points) * np.ones(2), rtol=1e-4)
+    np.testing.assert_allclose(errors[:, 3:], 1.5 / np.sqrt(2 * points) * np.ones(2), rtol=1e-4)
 
 
 def test_without_latex_make_says_what_to_install(tmp_path):
