@@ -4,13 +4,14 @@
 # make lint     ruff
 # make study    the runs behind the report that have no result yet, and their figures; ONLY="NAMES" for some of them,
 #               JOBS=N for N at a time
+# make report   report/report.pdf, from report.tex, the figures in plots/ and the results; needs LaTeX
 # make readme   the tables of README.md, from the results of the runs
 # make bench    speed against peers, in an environment of its own; needs Python 3.11 or later and a C++ compiler
 PYTHON ?= python3
 VENV := .venv/bin
 JOBS := 1
 
-.PHONY: all setup test lint study readme bench
+.PHONY: all setup test lint study report latex readme bench
 all: setup
 	$(VENV)/python gmm_vi.py
 	$(VENV)/python gmvae.py
@@ -32,6 +33,17 @@ lint: setup
 study: setup
 	$(VENV)/python report/study.py $(ONLY) --jobs $(JOBS)
 	$(VENV)/python report/gmm_figures.py
+
+report: latex setup
+	$(VENV)/python report/tables.py
+	cd report && latexmk -silent -pdf -interaction=nonstopmode -halt-on-error -outdir=build report.tex
+	cp report/build/report.pdf report/report.pdf
+
+latex:
+	@command -v latexmk >/dev/null && kpsewhich lmodern.sty microtype.sty natbib.sty >/dev/null || { \
+	echo "error: make report needs LaTeX: \
+	apt-get install --no-install-recommends texlive-latex-recommended texlive-fonts-recommended lmodern latexmk" >&2; \
+	exit 2; }
 
 readme: setup
 	$(VENV)/python report/readme.py

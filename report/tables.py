@@ -1,0 +1,341 @@
+"""Writes report/generated.tex, every number and table of the report: `python report/tables.py`.
+
+report.tex has no measured number of its own. It says
+
+    \\val{NAME}     a number or a sentence
+    \\rows{NAME}    the body of a table
+
+and generated.tex says what they stand for, from report/results/ and, for the sentences about part 2's studies, from
+plots/gmm-study/README.md, which gmm_figures.py writes from the same results. A test fails where one is stale.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import gmm_choosing_k
+import gmm_figures
+import gmm_limit
+import gmm_real
+import numpy as np
+import readme
+
+import gmm_vi
+import utils
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "report" / "results"
+STUDIES = ROOT / "plots" / "gmm-study" / "README.md"
+OUT = ROOT / "report" / "generated.tex"
+CAPTIONS = ("sgvb", "race", "n", "truth", "limit")  # figures of part 2's studies that the report shows
+TOLD = ("fitted-k", "problems", "scale")  # those of which it only tells
+SETTINGS = {  # that the report tells, of the runs at the defaults
+    "gmm": ("n", "k", "separation", "restarts", "steps", "batch_size", "learning_rate", "variance_floor", "em_starts"),
+    "gmvae": (
+        *("epochs", "batch_size", "hidden_units", "learning_rate", "importance_samples"),
+        *("restarts", "classifier_batch_size", "balance_weight", "certainty_weight", "pull_weight"),
+        *("rotation", "scaling", "shear", "shift"),
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# LaTeX
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def typeset(number: str) -> str:
+    """A printed number as LaTeX, in text and mathematics alike: 12{,}000, a true minus, powers of ten."""
+    mantissa, _, exponent = number.replace(",", "{,}").rstrip(".").partition("e")
+    if exponent:
+        mantissa = "" if mantissa == "1" else mantissa + r"\cdot "
+        return rf"\ensuremath{{{mantissa}10^{{{int(exponent)}}}}}"
+    return rf"\ensuremath{{{mantissa}}}" if mantissa[0] in "+-" else mantissa
+
+
+def number(value: float, form: str = "") -> str:
+    """A number in a format, by default a whole one with commas and another as short as it goes."""
+    return typeset(format(value, form or (",d" if isinstance(value, int) else "g")))
+
+
+def latex(sentence: str) -> str:
+    """A sentence of the studies' README.md, with its symbols and numbers as mathematics."""
+    sentence = re.sub(r"[%&_#]", r"\\\g<0>", sentence)
+    sentence = re.sub(r"\b(sgvb|\w+\\_\w+\.py)\b", r"\\code{\1}", sentence)
+    sentence = re.sub(r" (S=\d) (\d+ ms|never)", r" (\1) \2", sentence)
+    sentence = re.sub(r"\b([NKSt]) ?= ?(?=\d)", r"$\1=$~", sentence)
+    sentence = re.sub(r"(?<![$\w])([NKSqz])(?![$\w])", r"$\1$", sentence)
+    signed_or_power = r"(?<![\w.,-])([+-]?\d+(\.\d+)?e[+-]?\d+|[+-]\d+(\.\d+)?)"
+    sentence = re.sub(signed_or_power, lambda match: typeset(match[0]), sentence)
+    return sentence.replace("KL($q$ || posterior)", r"$\KL{q}{p}$")
+
+
+def row(*cells: str) -> str:
+    """A line of a table."""
+    return " & ".join(cells) + r" \\"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Part 2
+# ---------------------------------------------------------------------------------------------------------------------
+
+PARAMETERS = (r"\pi_{}", r"\mu_{{{}1}}", r"\mu_{{{}2}}", r"\sigma_{{{}1}}", r"\sigma_{{{}2}}")  # of a component
+
+
+def by_component(mixture: gmm_vi.Parameters) -> np.ndarray:
+    """The parameters in the order of `PARAMETERS`, `[K, 5]`."""
+    return np.concatenate([mixture.weights[:, None], mixture.means, mixture.stds], axis=1)
+
+
+def standard_errors(mixture: gmm_vi.Parameters, n: int) -> np.ndarray:
+    """From the Fisher information of n points, in the order of `PARAMETERS`, `[K, 5]`."""
+    k = len(mixture.weights)
+    covariance = np.linalg.inv(gmm_limit.fisher_information(mixture)) / n
+    last_weight = covariance[: k - 1, : k - 1].sum()  # 1 less the others
+    weights, means, stds = np.split(np.diag(covariance), [k - 1, 3 * k - 1])
+    variances = [np.append(weights, last_weight)[:, None], means.reshape(k, 2), stds.reshape(k, 2)]
+    return np.sqrt(np.concatenate(variances, axis=1))
+
+
+def gmm_fit(run: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """The parameters of part 2's run with seed 0, and what the text says of them."""
+    truth, estimate, em = (
+        gmm_vi.Parameters(**{name: np.array(values) for name, values in run[fit].items()})
+        for fit in ("truth", "estimate", "em")
+    )
+    errors = standard_errors(estimate, run["config"]["n"])
+    truth, estimate, em = map(by_component, (truth, estimate, em))
+    scaled = (estimate - truth) / errors
+    lines = []
+    for k, parameter in np.ndindex(estimate.shape):
+        values = [number(each[k, parameter], ".3f") for each in (truth, estimate, errors, em)]
+        name = PARAMETERS[parameter].format(k + 1)
+        lines.append(row(f"${name}$", *values, number(scaled[k, parameter], "+.2f")))
+        if parameter == estimate.shape[1] - 1 and k < len(estimate) - 1:
+            lines.append(r"\midrule")
+    return {
+        "gmm parameters": number(estimate.size),
+        "gmm inside": number(int(np.sum(np.abs(scaled) < 1.96))),
+        "gmm from em": number(np.max(np.abs(estimate - em) / errors), ".1g"),
+    }, lines
+
+
+def gmm_seeds(runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """Part 2's runs in nats per point."""
+    likelihoods = [run["log_likelihood"] for run in runs]
+    lines = [
+        *(
+            row(label, *(number(each[name], ".6f") for each in likelihoods))
+            for name, label in (
+                ("truth", "log-likelihood, truth"),
+                ("estimate", "log-likelihood, NVIL"),
+                ("em", "log-likelihood, EM"),
+            )
+        ),
+        row("lower bound", *(number(run["lower_bound"], ".6f") for run in runs)),
+        row(r"$\KL{q}{p}$", *(number(run["kl"], ".1e") for run in runs)),
+        row("adjusted Rand index", *(number(run["ari"], ".3f") for run in runs)),
+    ]
+    return {
+        "gmm behind em": number(max(abs(each["estimate"] - each["em"]) for each in likelihoods), ".0e"),
+        "gmm kl": number(max(run["kl"] for run in runs), ".0e"),
+        "gmm set aside": number(sum(run["restarts_set_aside"] for run in runs)),
+        "gmm seconds": number(np.median([run["seconds"] for run in runs]), ".0f"),
+    }, lines
+
+
+def estimators() -> tuple[dict[str, str], list[str]]:
+    """The estimators of the gradient at K = 3 and S = 5, and sgvb on one-hot samples, S = 1."""
+    cells = {
+        moment: gmm_figures.estimator_cells(k=3, n_samples=5, moment=moment)[0]["estimators"]
+        for moment in gmm_figures.MOMENTS
+    }
+
+    def deviation(of: dict[str, Any]) -> str:
+        return number(np.median(np.sqrt(of["variance"])), "#.2g")
+
+    lines = []
+    for name, (label, *_) in gmm_figures.ESTIMATORS.items():
+        if name not in cells["midway"] or name == "exact":
+            continue
+        each = {moment: cell[name] for moment, cell in cells.items()}
+        bias, above = gmm_figures.bias_above_noise(each["midway"]["posterior"])
+        lines.append(
+            row(
+                label.replace("t = 0.5", r"$t=\tfrac12$"),
+                *(deviation(of["posterior"]) for of in each.values()),
+                ("" if above else "$<$ ") + number(bias, "#.2g"),
+                number(np.median(each["midway"]["posterior"]["cosine"]), ".2f"),
+                deviation(each["midway"]["model"]),
+                number(min(of["microseconds"] for of in each.values()), ".0f"),
+            )
+        )
+    norms = [np.median(cell["exact"]["posterior"]["norm"]) for cell in cells.values()]
+    model_norm = np.median(cells["midway"]["exact"]["model"]["norm"])
+    microseconds = number(min(cell["exact"]["microseconds"] for cell in cells.values()), ".0f")
+    sizes = [number(norm, "#.2g") for norm in norms]
+    lines += [
+        r"\midrule",
+        row("exact: the gradient's norm", *sizes, "", "", number(model_norm, "#.2g"), microseconds),
+    ]
+    (start,) = gmm_figures.estimator_cells(k=3, n_samples=1, moment="start")
+    one_hot = {part: start["estimators"]["sgvb, one-hot"][part] for part in ("posterior", "model")}
+    model_bias, above = gmm_figures.bias_above_noise(one_hot["model"])
+    plain, leave_one_out = (
+        {moment: np.array(cell[name]["posterior"]["variance"]) for moment, cell in cells.items()}
+        for name in ("score function", "leave-one-out")
+    )
+    return {
+        **{f"loo {m}": number(np.median(plain[m] / leave_one_out[m]), ".2g") for m in ("midway", "end")},
+        "sgvb bias": number(gmm_figures.bias_above_noise(one_hot["posterior"])[0], ".2g"),
+        "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
+        "sgvb model bias": ("" if above else "below ") + number(model_bias, ".1g"),
+    }, lines
+
+
+def choosing_k() -> tuple[dict[str, str], list[str]]:
+    """On how many data sets BIC and ICL chose the true K = 3."""
+    cells = gmm_figures.read("gmm-choosing-k")["cells"]
+    lines, values = [], {}
+    for criterion in ("bic", "icl"):
+        right = {
+            (cell["cell"]["n"], cell["cell"]["separation"]): int(np.sum(np.argmin(cell[criterion], axis=1) == 2))
+            for cell in cells
+        }
+        for n in gmm_choosing_k.SIZES:
+            counts = [right[n, separation] for separation in gmm_choosing_k.SEPARATIONS]
+            lines.append(row(criterion.upper(), number(n), *map(number, counts)))
+        lines.append(r"\midrule")
+        values[f"{criterion} right"] = number(sum(right.values()))
+    values["choices"] = number(sum(len(cell["bic"]) for cell in cells))
+    values["choices each"] = number(len(cells[0]["bic"]))
+    return values, lines[:-1]
+
+
+def real() -> dict[str, str]:
+    """NVIL and EM on real points."""
+    values = {}
+    for name in gmm_real.DATA:
+        run = json.loads((RESULTS / "gmm-real" / f"{name}.json").read_text())
+        gap = run["log_likelihood"]["estimate"] - run["log_likelihood"]["em"]
+        values |= {
+            f"{name} n": number(run["config"]["n"]),
+            f"{name} gap": number(gap, ".0e"),
+            f"{name} ari": number(run["ari"], ".2f"),
+        }
+    return values
+
+
+def studies() -> dict[str, str]:
+    """What plots/gmm-study/README.md says of figures: all of it for captions, less what is of the drawing for the text.
+
+    Raises:
+        ValueError: it says nothing of one of them.
+    """
+    paragraphs = dict(re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", STUDIES.read_text()))
+    missing = [name for name in (*CAPTIONS, *TOLD) if name not in paragraphs]
+    if missing:
+        raise ValueError(f"{STUDIES.relative_to(ROOT)}: wanted a paragraph on {', '.join(missing)}")
+    drawing = re.compile("bands|marks?|ellipses|dots", re.IGNORECASE)
+    told = {name: re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) for name in TOLD}
+    return {f"caption {name}": latex(paragraphs[name]) for name in CAPTIONS} | {
+        f"told {name}": latex(" ".join(sentence for sentence in sentences if not drawing.search(sentence)))
+        for name, sentences in told.items()
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Part 3, and all together
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def gmvae_seeds(runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """Part 3's runs at the defaults, on the test images."""
+    rows = (
+        ("components in use, of 10", lambda run: number(run["components_used"])),
+        (r"$-\log p(x)$, nats per image", lambda run: number(run["test"]["nll"], ".2f")),
+        ("lower bound, nats per image", lambda run: number(run["test"]["elbo"], ".2f")),
+        (r"accuracy by $\E_{q(h|x)}\,p(z|h)$, \%", lambda run: number(100 * run["test"]["accuracy"], ".2f")),
+        (r"accuracy by $p(z|x)$, \%", lambda run: number(100 * run["test"]["accuracy_model"], ".2f")),
+        ("normalised mutual information", lambda run: number(run["test"]["nmi"], ".3f")),
+        ("adjusted Rand index", lambda run: number(run["test"]["ari"], ".3f")),
+    )
+    lines = []
+    for label, value in rows:
+        lines.append(row(label, *map(value, runs)))
+
+    def spread(values: list[float], form: str) -> str:
+        return f"{number(min(values), form)} to {number(max(values), form)}"
+
+    return {
+        "gmvae gap": spread([-run["test"]["elbo"] - run["test"]["nll"] for run in runs], ".1f"),
+        "gmvae nll": spread([run["test"]["nll"] for run in runs], ".2f"),
+        "gmvae accuracy": spread([100 * run["test"]["accuracy"] for run in runs], ".1f"),
+        "gmvae minutes": number(np.median([run["seconds"] for run in runs]) / 60, ".0f"),
+    }, lines
+
+
+def machine(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """What the runs ran on."""
+    versions = runs[0]["config"]["versions"]
+    found = readme.measured("limit")
+    about = found[0]["machine"] if found else {"cpu": "unknown", "cores": 0}
+    return {
+        "cpu": about["cpu"],
+        "cores": number(about["cores"]),
+        **{name: versions[name] for name in ("python", "tensorflow", "scikit-learn")},
+    }
+
+
+def generated() -> str:
+    """The text of generated.tex."""
+    runs = {part: readme.metrics(part) for part in SETTINGS}
+    values = {
+        f"{part} {name}": number(runs[part][0]["config"][name]) for part, names in SETTINGS.items() for name in names
+    }
+    rows = {}
+    for name, (more, lines) in {
+        "gmm fit": gmm_fit(runs["gmm"][0]),
+        "gmm seeds": gmm_seeds(runs["gmm"]),
+        "estimators": estimators(),
+        "choosing k": choosing_k(),
+        "gmvae seeds": gmvae_seeds(runs["gmvae"]),
+    }.items():
+        values.update(more)
+        rows[name] = "\n".join(lines)
+    values |= studies() | real() | machine(runs["gmvae"])
+    text = ["% Written by report/tables.py from report/results/. Do not edit."]
+    text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
+    text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]
+    return "\n".join(text) + "\n"
+
+
+def check_figures() -> None:
+    """The figures of both scripts, which any run of theirs replaces, must be those that the captions tell of.
+
+    Raises:
+        ValueError: they are of another seed.
+    """
+    for part in SETTINGS:
+        seed = json.loads((ROOT / "plots" / part / "metrics.json").read_text())["config"]["seed"]
+        if seed != readme.SEEDS[0]:
+            raise ValueError(f"plots/{part}: wanted the run of seed {readme.SEEDS[0]}, found seed {seed}")
+
+
+def main() -> None:
+    """Writes generated.tex, whole or not at all."""
+    try:
+        check_figures()
+        utils.write_text(OUT, generated())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}; make study writes results, and git checkout plots restores figures", file=sys.stderr)
+        sys.exit(2)
+    print(f"{OUT.relative_to(ROOT)} is up to date")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The report: its numbers and tables are those of the results, and its sources hang together."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+
+sys.path.insert(0, str(tiny.PROJECT / "report"))
+
+import readme
+import tables
+
+import gmm_vi
+
+REPORT = tiny.PROJECT / "report"
+SOURCE = re.sub(r"(?<!\\)%.*", "", (REPORT / "report.tex").read_text())  # without comments
+BODY = SOURCE.partition(r"\begin{document}")[2]
+
+
+def used(command, text=BODY):
+    """What a command's last argument is, wherever the text has it; a list of several is taken apart."""
+    found = re.findall(rf"\\{command}\*?(?:\[[^]]*\])*\{{([^}}]*)\}}", text)
+    return {name.strip() for each in found for name in each.split(",")}
+
+
+def test_numbers_and_tables_are_those_of_the_results():
+    assert tables.OUT.read_text() == tables.generated(), "stale: make report"
+
+
+def test_another_result_makes_them_stale(tmp_path, monkeypatch):
+    shutil.copytree(REPORT / "results", tmp_path / "report" / "results")
+    path = tmp_path / "report" / "results" / "gmvae" / "seed-2.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"]["nll"] += 0.01
+    path.write_text(json.dumps(metrics))
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    assert tables.OUT.read_text() != tables.generated()
+
+
+def test_figures_of_another_seed_are_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "plots" / "gmm").mkdir(parents=True)
+    (tmp_path / "plots" / "gmm" / "metrics.json").write_text('{"config": {"seed": 5}}')
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        tables.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: plots/gmm: wanted the run of seed 0, found seed 5")
+
+
+@pytest.mark.parametrize("kind", ["val", "rows"])
+def test_every_number_and_table_is_defined_and_used(kind):
+    assert used(kind) == used(f"set{kind}", tables.OUT.read_text())
+
+
+def test_no_measured_number_is_typed_by_hand():
+    mathematics = r"\$[^$]*\$|\\begin\{equation\}.*?\\end\{equation\}"
+    text = re.sub(mathematics, "", BODY, flags=re.DOTALL)
+    text = re.sub(r"\\(?:begin|plot|renewcommand|hspace|put|setlength)[^\n]*", "", text)  # lengths
+    assert re.findall(r".*\d\.\d.*", text) == []
+
+
+def test_every_figure_is_there():
+    figures = used("plot")
+    assert figures
+    for figure in figures:
+        assert (tiny.PROJECT / "plots" / figure).is_file(), figure
+
+
+def test_every_reference_leads_somewhere_and_every_entry_is_cited():
+    entries = re.findall(r"@\w+\{(\w+),", (REPORT / "refs.bib").read_text())
+    assert len(set(entries)) == len(entries)
+    assert used("citep") | used("citet") == set(entries)
+    labels = re.findall(r"\\label\{([^}]*)\}", BODY)
+    assert len(set(labels)) == len(labels)
+    assert used("ref") | used("eqref") <= set(labels)
+
+
+def test_every_figure_and_table_is_referred_to():
+    floats = re.findall(r"\\begin\{(?:figure|table)\}.*?\\end\{(?:figure|table)\}", BODY, flags=re.DOTALL)
+    for each in floats:
+        assert used("label", each) <= used("ref")
+        assert r"\caption{" in each
+
+
+def test_the_pdf_is_made_of_these_sources():
+    pdf = (REPORT / "report.pdf").read_bytes()
+    for name in ("report.tex", "generated.tex", "refs.bib"):
+        checksum = hashlib.md5((REPORT / name).read_bytes()).hexdigest().upper()
+        assert checksum.encode() in pdf, f"{name} is newer: make report"
+
+
+@pytest.mark.parametrize(
+    "value, form, text",
+    [
+        (12000, "", "12{,}000"),
+        (0.05, "", "0.05"),
+        (-3.14159, ".2f", r"\ensuremath{-3.14}"),
+        (0.5, "+.1f", r"\ensuremath{+0.5}"),
+        (1e-6, "", r"\ensuremath{10^{-6}}"),
+        (2.11e-06, ".1e", r"\ensuremath{2.1\cdot 10^{-6}}"),
+    ],
+)
+def test_a_number_in_latex(value, form, text):
+    assert tables.number(value, form) == text
+
+
+def test_a_sentence_in_latex():
+    sentence = "At N = 10,000, by gmm_vi.py, -1.1e-06 nats on 95 % (KL(q || posterior)); K to the power of -0.48."
+    assert tables.latex(sentence) == (
+        r"At $N=$~10,000, by \code{gmm\_vi.py}, \ensuremath{-1.1\cdot 10^{-6}} nats on 95 \% ($\KL{q}{p}$); "
+        r"$K$ to the power of \ensuremath{-0.48}."
+    )
+
+
+def test_standard_errors_of_components_apart_are_those_of_each_alone():
+    weights, means, stds = np.array([0.2, 0.3, 0.5]), np.array([[0, 0], [50, 0], [0, 50.0]]), np.full([3, 2], 1.5)
+    errors = tables.standard_errors(gmm_vi.Parameters(weights, means, stds), n=400)
+    points = 400 * weights[:, None]
+    np.testing.assert_allclose(errors[:, :1], np.sqrt(weights * (1 - weights) / 400)[:, None], rtol=1e-4)
+    np.testing.assert_allclose(errors[:, 1:3], 1.5 / np.sqrt(points) * np.ones(2), rtol=1e-4)
+    np.testing.assert_allclose(errors[:, 3:], 1.5 / np.sqrt(2 * points) * np.ones(2), rtol=1e-4)
+
+
+def test_without_latex_make_says_what_to_install(tmp_path):
+    """The line is the first of two; the other is make's own."""
+    make = shutil.which("make")
+    environment = {"PATH": str(tmp_path)}
+    result = subprocess.run([make, "report"], cwd=tiny.PROJECT, env=environment, capture_output=True, text=True)
+    lines = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert lines[0].startswith("error: make report needs LaTeX: apt-get install ")
+    assert "latexmk" in lines[0]
+    assert len(lines) == 2
