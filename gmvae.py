@@ -18,13 +18,14 @@ Learning: `zs.sgvb` on h (Kingma & Welling 2013) for pi, mu, sigma and both netw
 From a random start this bound keeps few components: before the code means anything the components differ by chance,
 and the first that explains a little more takes all images. So the mixture is given a start that needs no labels:
 
-  1. A convolutional classifier q(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same
-     for an image and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one
-     network; the best objective wins.
+  1. A classifier q(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same for an image
+     and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one network; the
+     best objective wins.
   2. The model learns (1) while p(z | h) is pulled towards q(z | x) by  - weight * KL(q(z|x) || p(z|h)).
   3. The bound (1) alone, to the end.
 
-`--pure` keeps the classifier as the posterior of z: q(z, h | x) = q(z | x) q(h | x). With z summed out again,
+`--pure` keeps a classifier, a convolutional one, as the posterior of z: q(z, h | x) = q(z | x) q(h | x). With z summed
+out again,
 
     log p(x) >= (1) - E_q(h|x)[ KL(q(z|x) || p(z|h)) ]                                                             (2)
 
@@ -36,12 +37,13 @@ the rest. With `--no-augment` an image agrees with a near neighbour in place of 
 
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
 it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  and  log q(z | x)  joins the
-classifier's objective (Kingma et al. 2014, equations 6 and 9).
+refinement's objective (Kingma et al. 2014, equations 6 and 9). Before that, labels choose the head and name its
+clusters.
 
 The weights of step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey images, the
 rest binary ones: any q(z | x) makes (2) a bound.
 
-    python gmvae.py                        # MNIST, about 7 minutes on 2 cores
+    python gmvae.py                        # MNIST, about 6 minutes on 2 cores
     python gmvae.py --pure                 # clusters of one class each
     python gmvae.py --labels-per-class 10  # with 100 labels
     python gmvae.py --epochs 1             # a quick look, under 2 minutes
@@ -106,18 +108,19 @@ class Settings:
     start_logstd: float = setting(-0.5)
     hidden_units: int = setting(500)
     learning_rate: float = setting(1e-3)
-    classifier_share: float = setting(0.1)  # epochs of step 1 for one of step 3
+    classifier_share: float = setting(0.15)  # epochs of step 1 for one of step 3
     refinement_share: float = setting(0.15)  # of the refinement
     pull_share: float = setting(0.25)  # of step 2
     pull_weight: float = setting(10.0)
     classifier_batch_size: int = setting(500)
-    classifier_learning_rate: float = setting(2e-3)
+    convolutional_learning_rate: float = setting(2e-3)  # of a convolutional classifier
     agreement_weight: float = setting(1.0)
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
     refinement_batch_size: int = setting(250)
     least_certain: float = setting(0.9)  # share of each cluster that the refinement begins with
     most_certain: float = setting(0.98)  # and ends with
+    cluster_weight: float = setting(1.0)  # in the refinement
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
     neighbours: int = setting(5)
@@ -125,7 +128,7 @@ class Settings:
     scaling: float = setting(0.15)  # logarithm
     shear: float = setting(0.26)
     shift: float = setting(2.5)  # pixels
-    elastic: float = setting(1.0)  # standard deviation of a knot's shift, pixels; in the refinement only
+    elastic: float = setting(1.0)  # standard deviation of a knot's shift, pixels; in the refinement
     importance_samples: int = setting(500)
     train_importance_samples: int = setting(10)
     judged_samples: int = setting(1000)  # of each cluster
@@ -226,7 +229,8 @@ class MixtureVAE(tf.Module):
 
 
 class Classifier(tf.Module):
-    """q(z | x) of R heads on one convolutional network of grey images.
+    """q(z | x) of R heads on one network of grey images: two hidden layers where it only gives the model a start, which
+    is quick, and a convolutional network where it is the posterior of z.
 
     Attributes:
         head: the head that was chosen.
@@ -238,20 +242,27 @@ class Classifier(tf.Module):
         normalised = (layers.BatchNormalization, layers.ReLU)
         self.shape = [-1, settings.restarts, settings.k]
         self.settings = settings
-        self.network = tf.keras.Sequential([tf.keras.Input((28, 28, 1))])
-        for filters, size, pool in ((16, 5, True), (32, 3, True), (64, 3, False)):
-            self.network.add(layers.Conv2D(filters, size, padding="same", use_bias=False))
-            for layer in (*normalised, layers.MaxPool2D) if pool else normalised:
-                self.network.add(layer())
-        for layer in (layers.Flatten(), layers.Dense(128, use_bias=False), *(layer() for layer in normalised)):
-            self.network.add(layer)
+        self.network = tf.keras.Sequential([tf.keras.Input((PIXELS,))])
+        if settings.factorised:
+            self.network.add(layers.Reshape((28, 28, 1)))
+            for filters, size, pool in ((16, 5, True), (32, 3, True), (64, 3, False)):
+                self.network.add(layers.Conv2D(filters, size, padding="same", use_bias=False))
+                for layer in (*normalised, layers.MaxPool2D) if pool else normalised:
+                    self.network.add(layer())
+            self.network.add(layers.Flatten())
+            hidden = (128,)
+        else:
+            hidden = (settings.hidden_units, settings.hidden_units)
+        for units in hidden:
+            for layer in (layers.Dense(units, use_bias=False), *(layer() for layer in normalised)):
+                self.network.add(layer)
         self.network.add(layers.Dense(settings.restarts * settings.k))
         self.learned = self.network.trainable_variables
         self.head = tf.Variable(0, trainable=False)
 
     def log_probs(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         """log q(z | x), `[B, R, K]`, of uint8 images `[B, 784]`."""
-        grey = tf.reshape(tf.cast(images, tf.float32) / 255.0, [-1, 28, 28, 1])
+        grey = tf.cast(images, tf.float32) / 255.0
         return tf.nn.log_softmax(tf.reshape(self.network(grey, training=training), self.shape))
 
     @tf.function(reduce_retracing=True)
@@ -263,46 +274,54 @@ class Classifier(tf.Module):
         """q(z | x) of the chosen head, `[N, K]`, of uint8 images `[N, 784]`, however many."""
         return np.concatenate([self.classify(part) for part in utils.slices(images, 5000)])
 
-    def objective(
-        self, images: tf.Tensor, partners: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def objective(self, images: tf.Tensor, partners: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Regularised information maximisation with partners of the images (Hu et al. 2017, section 2).
 
         Args:
             images: uint8 `[B, 784]`.
             partners: distorted copies or neighbours of them, uint8 `[B, 784]`.
-            labelled: uint8 `[L, 784]`; L may be 0.
-            labels: of these, `[L]`.
 
         Returns:
             the weighted objective to maximise, and the plain one that chooses the restart, `[R]`, in nats:
-            mutual information of image and cluster less the cross-entropies from image to partner and from label to
-            labelled image.
+            mutual information of image and cluster less the cross-entropy from image to partner.
         """
-        n, n_labelled = len(images), len(labelled)
-        log_q = self.log_probs(tf.concat([images, partners, labelled], 0), training=True)
-        log_q, log_q_partner, log_q_labelled = tf.split(log_q, [n, n, n_labelled])
+        log_q, log_q_partner = tf.split(self.log_probs(tf.concat([images, partners], 0), training=True), 2)
         q = tf.exp(log_q)
         share = tf.reduce_mean(q, axis=0)
         balance = -tf.reduce_sum(share * tf.math.log(share + 1e-8), axis=-1)
         uncertainty = -tf.reduce_mean(tf.reduce_sum(q * log_q, axis=-1), axis=0)
         # The partner follows the image, not the other way round.
         disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(q) * log_q_partner, axis=-1), axis=0)
-        error = -tf.reduce_sum(tf.gather(log_q_labelled, labels, axis=-1, batch_dims=1), axis=0) / max(1, n_labelled)
         weights = self.settings
         weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty
-        weighted -= weights.agreement_weight * disagreement + weights.label_weight * error
-        return weighted, balance - uncertainty - disagreement - error
+        return weighted - weights.agreement_weight * disagreement, balance - uncertainty - disagreement
 
     def cross_entropy(
         self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
     ) -> tf.Tensor:
-        """The chosen head's cross-entropy from given clusters `[B]` and labels, nats per image of each kind."""
+        """The chosen head's cross-entropy from given clusters `[B]` of images and labels `[L]` of labelled ones, L may
+        be 0; nats per image of each kind, weighted."""
         log_q = self.log_probs(tf.concat([images, labelled], 0), training=True)
         log_q = tf.gather(tf.gather(log_q, self.head, axis=1), tf.concat([clusters, labels], 0), axis=-1, batch_dims=1)
         log_q, log_q_labelled = tf.split(log_q, [len(images), len(labelled)])
+        weights = self.settings
         error = -tf.reduce_sum(log_q_labelled) / max(1, len(labelled))
-        return self.settings.label_weight * error - tf.reduce_mean(log_q)
+        return weights.label_weight * error - weights.cluster_weight * tf.reduce_mean(log_q)
+
+    def name_clusters(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Chooses the head and the order of its clusters that make labels `[N]` of uint8 images `[N, 784]` most
+        probable: cluster k is class k from here on."""
+        log_q = self.log_probs(tf.constant(images), training=False).numpy()
+        n_heads, k = log_q.shape[1:]
+        scores = np.stack([log_q[labels == label].sum(axis=0) for label in range(k)], axis=1)  # [R, class, cluster]
+        orders = [linear_sum_assignment(score, maximize=True)[1] for score in scores]
+        head = int(np.argmax([score[np.arange(k), order].sum() for score, order in zip(scores, orders, strict=True)]))
+        self.head.assign(head)
+        kernel, bias = self.network.layers[-1].weights
+        for variable in (kernel, bias):
+            value = variable.numpy().reshape(-1, n_heads, k)
+            value[:, head] = value[:, head, orders[head]]
+            variable.assign(value.reshape(variable.shape))
 
 
 def most_certain(q: np.ndarray, share: float) -> np.ndarray:
@@ -315,34 +334,47 @@ def most_certain(q: np.ndarray, share: float) -> np.ndarray:
     return chosen
 
 
-def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator, elastic: float = 0.0) -> np.ndarray:
-    """Distorts uint8 images `[B, 784]` at random: affinely, up to the settings' rotation, scaling, shear and shift, and
-    elastically, by a cubic spline through shifts of 5 x 5 knots with a standard deviation of `elastic` pixels."""
+def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> tf.Tensor:
+    """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
     n = len(images)
     most = [settings.rotation, settings.scaling, settings.scaling, settings.shear, settings.shift, settings.shift]
     angle, log_width, log_height, shear, right, down = rng.uniform(-1, 1, [len(most), n]) * np.array(most)[:, None]
     cos, sin, width, height = np.cos(angle), np.sin(angle), np.exp(log_width), np.exp(log_height)
-    affine = np.stack(
-        [cos * width, (cos * shear - sin) * width, right, sin * height, (sin * shear + cos) * height, down]
+    a, b = cos * width, (cos * shear - sin) * width
+    c, d = sin * height, (sin * shear + cos) * height
+    centre = 13.5  # stays in place, but for the shift
+    zeros = np.zeros_like(a)
+    transforms = np.stack(
+        [a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down, zeros, zeros], axis=-1
     )
-    knots = elastic * rng.normal(size=(n, 2, 5, 5)) if elastic else np.zeros([n, 2, 5, 5])
-    parts = zip(*(utils.slices(a.astype(np.float32), 5000) for a in (affine.T, knots)), strict=True)
-    distorted = [warp(x, *part).numpy() for x, part in zip(utils.slices(images, 5000), parts, strict=True)]
-    return np.concatenate(distorted)
+    distorted = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images.reshape(n, 28, 28, 1),
+        transforms=transforms.astype(np.float32),
+        output_shape=[28, 28],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return tf.reshape(distorted, [n, PIXELS])
+
+
+def bend(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
+    """Random elastic distortions of uint8 images `[B, 784]`: each pixel comes from where the cubic spline through
+    random shifts of 5 x 5 knots says."""
+    knots = settings.elastic * rng.normal(size=(len(images), 2, 5, 5)).astype(np.float32)
+    parts = zip(utils.slices(images, 5000), utils.slices(knots, 5000), strict=True)
+    return np.concatenate([warp(*part).numpy() for part in parts])
 
 
 @tf.function(jit_compile=True)
-def warp(images: tf.Tensor, affine: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
-    """Takes each pixel of uint8 images `[B, 784]` from where an affine map `[B, 6]`, about the centre, and the spline
-    of the knots `[B, 2, 5, 5]` say, by bilinear interpolation; beyond the edge is 0."""
+def warp(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
+    """Shifts the pixels of uint8 images `[B, 784]` by the spline through knots `[B, 2, 5, 5]`, which say from how many
+    pixels to the right and below each comes, by bilinear interpolation; beyond the edge is 0."""
     spline = make_interp_spline(np.linspace(0, 27, 5), np.eye(5))(np.arange(28)).astype(np.float32)
-    across, down = tf.unstack(spline @ knots @ spline.T, axis=1)  # [B, 28, 28]
-    a, b, right, c, d, below = tf.unstack(affine[..., None, None], axis=1)
-    column = tf.range(28, dtype=tf.float32)[None, None, :] - 13.5
-    row = tf.range(28, dtype=tf.float32)[None, :, None] - 13.5
+    right, below = tf.unstack(spline @ knots @ spline.T, axis=1)  # [B, 28, 28]
     # In a picture with an empty line before the first row and column and two after the last.
-    x = tf.clip_by_value(a * column + b * row + 14.5 + right + across, 0.0, 29.0)
-    y = tf.clip_by_value(c * column + d * row + 14.5 + below + down, 0.0, 29.0)
+    x = tf.clip_by_value(tf.range(1.0, 29.0) + right, 0.0, 29.0)
+    y = tf.clip_by_value(tf.range(1.0, 29.0)[:, None] + below, 0.0, 29.0)
     framed = tf.pad(tf.reshape(tf.cast(images, tf.float32), [-1, 28, 28]), [[0, 0], [1, 2], [1, 2]])
     left, top = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
     x, y = x - tf.cast(left, tf.float32), y - tf.cast(top, tf.float32)
@@ -406,7 +438,7 @@ class Training:
         self.classifier = Classifier(settings)
         steps = self.model_epochs * (self.n // settings.batch_size)
         self.optimizer = utils.cosine_adam(self.model.learned, settings.learning_rate, steps)
-        rate = settings.classifier_learning_rate
+        rate = settings.convolutional_learning_rate if settings.factorised else settings.learning_rate
         steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
         self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
         steps = max(1, self.round_epochs) * (self.n // self.refinement_batch_size)
@@ -415,6 +447,8 @@ class Training:
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         self.compile_seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        # XLA's convolutions take twice as long as TensorFlow's own.
+        self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
@@ -453,18 +487,19 @@ class Training:
         """Distorted copies of images `[..., 784]`, or the images where these are forbidden."""
         if self.settings.no_augment or not images.size:
             return images
-        return distort(images.reshape(-1, PIXELS), self.settings, rng, self.settings.elastic).reshape(images.shape)
+        distorted = distort(images.reshape(-1, PIXELS), self.settings, rng).numpy()
+        return bend(distorted, self.settings, rng).reshape(images.shape)
 
     def classifier_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
-        """The images of an epoch of step 1 and their partners, uint8 `[steps, B, 784]`; labelled ones and labels."""
+        """The images of an epoch of step 1 and their partners, uint8 `[steps, B, 784]`."""
         batches, rng = self.batches(epoch, self.classifier_batch_size)
         images = self.images[batches]
         if self.settings.no_augment:
             column = rng.integers(self.neighbours.shape[1], size=batches.shape)
             partners = self.images[self.neighbours[batches, column]]
         else:
-            partners = distort(images.reshape(-1, PIXELS), self.settings, rng).reshape(images.shape)
-        return images, partners, *self.labelled_batches(len(batches), rng)
+            partners = tf.reshape(distort(images.reshape(-1, PIXELS), self.settings, rng), images.shape)
+        return images, partners
 
     @functools.cached_property
     def neighbours(self) -> np.ndarray:
@@ -490,18 +525,14 @@ class Training:
         return tf.constant(binarise(self.images[batches], rng)), tf.constant(q_z[batches])
 
     # Each epoch is one compiled program. Its number of steps is an argument: 0 steps compile it and change nothing. XLA
-    # would compile a loop over tf.range anew for every number; its convolutions take twice as long as TensorFlow's own.
+    # would compile a loop over tf.range anew for every number.
 
-    @tf.function
-    def classifier_epoch(
-        self, images: tf.Tensor, partners: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor, steps: tf.Tensor
-    ) -> tf.Tensor:
+    def classifier_epoch(self, images: tf.Tensor, partners: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         """Step 1: an epoch of the classifier, whose heads share the network's gradient; the mean objective `[R]`."""
         step, total = 0, tf.zeros([self.settings.restarts])
         while step < steps:
             with tf.GradientTape() as tape:
-                batch = (images[step], partners[step], labelled[step], labels[step])
-                weighted, plain = self.classifier.objective(*batch)
+                weighted, plain = self.classifier.objective(images[step], partners[step])
                 loss = -tf.reduce_sum(weighted)
             self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
             total += plain
@@ -560,7 +591,7 @@ class Training:
                 tf.zeros([len(images), n_labelled], tf.int32),
             )
             if first:
-                self.classifier_epoch(images, images, *labelled, tf.constant(0))
+                self.classifier_epoch(images, images, tf.constant(0))
             else:
                 self.refinement_epoch(images, tf.zeros(images.shape[:2], tf.int32), *labelled, tf.constant(0))
         else:
@@ -596,6 +627,8 @@ class Training:
             for epoch in range(first, self.n_epochs):
                 if epoch in (first, self.classifier_epochs, self.start_epochs):
                     self.compile(epoch)
+                if epoch == self.classifier_epochs and len(self.labelled):
+                    self.classifier.name_clusters(self.images[self.labelled], self.labels)
                 if epoch < self.classifier_epochs:
                     data = self.classifier_epoch_data(epoch)
                     objectives = self.classifier_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
@@ -728,7 +761,7 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
     found = json.loads(record.read_text())
     if found["data_sha256"] != utils.checksum(*images):
         return None
-    judge = Classifier(Settings(restarts=1))
+    judge = Classifier(Settings(restarts=1, pure=True))
     tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
     return judge, found["test_error"]
 

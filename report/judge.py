@@ -25,7 +25,7 @@ LEARNING_RATE = 2e-3
 
 def train(images: utils.Images) -> gmvae.Classifier:
     """The judge, trained."""
-    settings = gmvae.Settings(restarts=1)
+    settings = gmvae.Settings(restarts=1, pure=True)
     tf.keras.utils.set_random_seed(settings.seed)
     judge = gmvae.Classifier(settings)
     n_batches = len(images.train) // BATCH_SIZE
@@ -42,7 +42,7 @@ def train(images: utils.Images) -> gmvae.Classifier:
         rng = np.random.default_rng([settings.seed, epoch])
         order = rng.permutation(len(images.train))[: n_batches * BATCH_SIZE].reshape(n_batches, BATCH_SIZE)
         for batch in order:
-            distorted = gmvae.distort(images.train[batch], settings, rng, settings.elastic)
+            distorted = gmvae.bend(gmvae.distort(images.train[batch], settings, rng).numpy(), settings, rng)
             x = 255 * gmvae.binarise(distorted, rng).astype(np.uint8)
             step(tf.constant(x), tf.constant(images.train_labels[batch].astype(np.int32)))
     return judge

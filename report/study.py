@@ -50,17 +50,16 @@ def variants(n: int, name: str, *argv: str, **changes: Any) -> list[Run]:
     return seeds(n, name, "report/gmvae_run.py", "--change", *change, "--", *argv)
 
 
-# Headlines have 10 seeds and 5000 importance samples; the rest 3 and 500. A seed also draws the labels.
-LABELS = "--labels-per-class"
+LABELS = "--labels-per-class"  # a seed also draws which
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
-    *variants(10, "gmvae-pure", "--pure", importance_samples=5000),
-    *variants(10, "gmvae-labels/10", LABELS, "10", importance_samples=5000),
-    *variants(10, "gmvae", importance_samples=5000),
-    *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment", importance_samples=5000),
+    *seeds(10, "gmvae-pure", "gmvae.py", "--pure"),
+    *seeds(10, "gmvae-labels/10", "gmvae.py", LABELS, "10"),
+    *seeds(10, "gmvae", "gmvae.py"),
+    *seeds(10, "gmvae-pure-no-augment", "gmvae.py", "--pure", "--no-augment"),
     *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
-    *(run for m in ("1", "5", "50", "100") for run in variants(3, f"gmvae-labels/{m}", LABELS, m)),
-    *variants(3, "gmvae-labels-no-augment/10", LABELS, "10", "--no-augment"),
+    *(run for m in ("1", "5", "50", "100") for run in seeds(3, f"gmvae-labels/{m}", "gmvae.py", LABELS, m)),
+    *seeds(3, "gmvae-labels-no-augment/10", "gmvae.py", LABELS, "10", "--no-augment"),
     *(
         run
         for m in ("1", "5", "10", "50", "100")
@@ -72,7 +71,7 @@ RUNS = [
             agreement_weight=0.0,
             balance_weight=0.0,
             certainty_weight=0.0,
-            refinement_share=0.0,
+            cluster_weight=0.0,
         )
     ),
     # One ingredient of --pure taken out at a time, at half the budget.

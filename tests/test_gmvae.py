@@ -220,7 +220,7 @@ def test_binary_images_have_the_probabilities_of_their_bytes():
 
 def test_distorted_images_stay_images_and_differ():
     grey = images(50)
-    distorted = gmvae.distort(grey, small_settings(), np.random.default_rng(0))
+    distorted = gmvae.distort(grey, small_settings(), np.random.default_rng(0)).numpy()
     assert distorted.shape == grey.shape
     assert distorted.dtype == np.uint8
     assert np.all(np.abs(distorted / 255 - grey / 255).max(axis=1) > 0.1)
@@ -257,7 +257,7 @@ def test_distortions_leave_the_centre_in_place_but_for_the_shift(right, down):
         image = np.reshape(image, (28, 28)).astype(float)
         return np.array([(row * image).sum(), (column * image).sum()]) / image.sum()
 
-    turned = gmvae.distort(blob, small_settings(), Fixed(0.9, -0.8, 0.7, 0.6, 0.0, 0.0))
+    turned = gmvae.distort(blob, small_settings(), Fixed(0.9, -0.8, 0.7, 0.6, 0.0, 0.0)).numpy()
     np.testing.assert_allclose(centre(turned), 13.5, atol=0.1)
     assert np.abs(turned.astype(float) - blob).max() > 25
     shifted = gmvae.distort(blob, small_settings(), Fixed(0.0, 0.0, 0.0, 0.0, right, down))
@@ -340,7 +340,7 @@ class Table:
         self.logits = tf.constant(logits, tf.float32)
 
     def __call__(self, grey, training):
-        rows = tf.cast(tf.round(255 * grey[:, 0, 0, 0]), tf.int32)
+        rows = tf.cast(tf.round(255 * grey[:, 0]), tf.int32)
         return tf.gather(tf.reshape(self.logits, [len(self.logits), -1]), rows)
 
 
@@ -350,28 +350,50 @@ def rows_of(*numbers):
 
 def test_the_classifiers_objectives_by_hand():
     """Two heads; against sums over images and clusters, with SciPy's entropies."""
-    settings = small_settings(balance_weight=0.7, certainty_weight=0.2, agreement_weight=0.9, label_weight=3.0)
+    weights = {"balance_weight": 0.7, "certainty_weight": 0.2, "agreement_weight": 0.9}
+    settings = small_settings(**weights, label_weight=3.0, cluster_weight=0.5)
     classifier = gmvae.Classifier(settings)
     logits = np.random.default_rng(0).normal(size=(7, 2, K))
     classifier.network = Table(logits)
     q = softmax(logits, axis=-1)
     labels = np.array([2, 0])
-    batch = rows_of(0, 1, 2), rows_of(3, 4, 4), rows_of(5, 6), tf.constant(labels, tf.int32)
-    weighted, plain = classifier.objective(*batch)
+    weighted, plain = classifier.objective(rows_of(0, 1, 2), rows_of(3, 4, 4))
     balance = stats.entropy(q[:3].mean(axis=0), axis=-1)
     uncertainty = stats.entropy(q[:3], axis=-1).mean(axis=0)
     disagreement = -np.sum(q[:3] * np.log(q[[3, 4, 4]]), axis=-1).mean(axis=0)
-    error = -np.log(q[[5, 6], :, labels]).mean(axis=0)
-    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - 0.9 * disagreement - 3 * error, rtol=1e-4)
-    np.testing.assert_allclose(plain, balance - uncertainty - disagreement - error, rtol=1e-4)
-    without = classifier.objective(*batch[:2], batch[2][:0], batch[3][:0])
-    np.testing.assert_allclose(without[1], balance - uncertainty - disagreement, rtol=1e-4)
+    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - 0.9 * disagreement, rtol=1e-4)
+    np.testing.assert_allclose(plain, balance - uncertainty - disagreement, rtol=1e-4)
 
     classifier.head.assign(1)
-    loss = classifier.cross_entropy(rows_of(0, 1, 2), tf.constant([3, 3, 1]), *batch[2:])
-    expected = -np.log(q[[0, 1, 2], 1, [3, 3, 1]]).mean() + 3 * error[1]
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    batch = rows_of(0, 1, 2), tf.constant([3, 3, 1]), rows_of(5, 6), tf.constant(labels, tf.int32)
+    clusters_alone = -0.5 * np.log(q[[0, 1, 2], 1, [3, 3, 1]]).mean()
+    error = -np.log(q[[5, 6], 1, labels]).mean()
+    np.testing.assert_allclose(classifier.cross_entropy(*batch), clusters_alone + 3 * error, rtol=1e-4)
+    none = batch[2][:0], batch[3][:0]
+    np.testing.assert_allclose(classifier.cross_entropy(*batch[:2], *none), clusters_alone, rtol=1e-4)
     np.testing.assert_allclose(classifier(rows_of(4, 2).numpy()), q[[4, 2], 1], rtol=1e-4)
+
+
+def test_labels_choose_the_head_and_name_its_clusters():
+    """One head of three tells the classes apart, under other numbers."""
+    tf.keras.utils.set_random_seed(0)
+    classifier = gmvae.Classifier(small_settings(k=10, restarts=3, labels_per_class=3))
+    grey, labels = tiny.structured_images(30, 0)
+    grey, order = grey.reshape(30, 784), np.random.default_rng(0).permutation(10)
+    kernel, bias = classifier.network.layers[-1].weights
+    features = tf.keras.Sequential(classifier.network.layers[:-1])(grey / 255.0).numpy()
+    solved = np.linalg.lstsq(features, 50 * np.eye(10)[order[labels]], rcond=None)[0]
+    value = kernel.numpy().reshape(128, 3, 10)
+    value[:, 1] = solved
+    kernel.assign(value.reshape(128, 30))
+    np.testing.assert_array_equal(
+        classifier.log_probs(grey, training=False).numpy()[:, 1].argmax(axis=-1), order[labels]
+    )
+    others = classifier.log_probs(grey, training=False).numpy()[:, [0, 2]]
+    classifier.name_clusters(grey, labels)
+    assert int(classifier.head) == 1
+    np.testing.assert_array_equal(classifier(grey).argmax(axis=-1), labels)
+    np.testing.assert_allclose(classifier.log_probs(grey, training=False).numpy()[:, [0, 2]], others, rtol=1e-5)
 
 
 def test_the_most_certain_share_is_of_each_cluster():
@@ -397,21 +419,23 @@ def test_the_refinement_learns_the_clusters_of_chosen_images_alone():
     assert set(training.refinement_epoch_data(0)[1].flat) == {3}
 
 
-def test_distortion_is_interpolation_at_moved_places():
-    """Against SciPy, with a rotation, a shift and an elastic part; 0 beyond the edge."""
+def test_bending_is_interpolation_at_moved_places():
+    """Against SciPy's splines and interpolation; 0 beyond the edge."""
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (3, 784)).astype(np.uint8)
-    knots = 2 * rng.normal(size=(3, 2, 5, 5))
-    affine = np.array([[0.9, 0.2, 1.5, -0.3, 1.1, -2.5]] * 3)
-    got = gmvae.warp(grey, affine.astype(np.float32), knots.astype(np.float32)).numpy().reshape(3, 28, 28)
-    row, column = np.indices((28, 28)) - 13.5
+    knots = 2 * rng.normal(size=(3, 2, 5, 5)).astype(np.float32)
+    got = gmvae.warp(grey, knots).numpy().reshape(3, 28, 28)
+    row, column = np.indices((28, 28))
     places = np.linspace(0, 27, 5)
     for image, shifts, result in zip(grey.reshape(3, 28, 28), knots, got, strict=True):
-        across, down = (RectBivariateSpline(places, places, s)(np.arange(28), np.arange(28)) for s in shifts)
-        x, y = 0.9 * column + 0.2 * row + 15 + across, -0.3 * column + 1.1 * row + 11 + down
+        right, below = (RectBivariateSpline(places, places, shift)(np.arange(28), np.arange(28)) for shift in shifts)
         # In a frame of zeros, since SciPy would cut the last half pixel.
-        expected = map_coordinates(np.pad(image.astype(float), 2), [y + 2, x + 2], order=1, mode="constant")
+        moved = [row + below + 2, column + right + 2]
+        expected = map_coordinates(np.pad(image.astype(float), 2), moved, order=1, mode="constant")
         np.testing.assert_allclose(result, expected, atol=0.6)
+    bent = gmvae.bend(grey, small_settings(elastic=0.0), rng)
+    np.testing.assert_array_equal(bent, grey)
+    assert len(np.unique(gmvae.bend(grey[[0, 0]], small_settings(), rng), axis=0)) == 2
 
 
 def test_near_neighbours_are_the_nearest_others():
@@ -427,13 +451,14 @@ def test_without_augmentation_a_partner_is_a_near_neighbour_and_no_image_is_dist
     monkeypatch.setattr(gmvae, "distort", None)
     training = training_on(40, no_augment=True, labels_per_class=2, k=10, classifier_batch_size=20)
     known = {image.tobytes(): i for i, image in enumerate(training.images)}
-    images, partners, labelled, labels = training.classifier_epoch_data(0)
+    images, partners = training.classifier_epoch_data(0)
     for image, partner in zip(images.reshape(-1, 784), partners.reshape(-1, 784), strict=True):
         assert known[partner.tobytes()] in training.neighbours[known[image.tobytes()]]
-    assert labelled.shape == (2, 20, 784)
-    np.testing.assert_array_equal(labels.flat, [known[x.tobytes()] % 10 for x in labelled.reshape(-1, 784)])
     training.set_targets(0.9)
-    assert {x.tobytes() for x in training.refinement_epoch_data(0)[0].reshape(-1, 784)} <= set(known)
+    images, _, labelled, labels = training.refinement_epoch_data(0)
+    assert {x.tobytes() for x in images.reshape(-1, 784)} <= set(known)
+    assert labelled.shape == (1, 20, 784)
+    np.testing.assert_array_equal(labels.flat, [known[x.tobytes()] % 10 for x in labelled.reshape(-1, 784)])
 
 
 def test_as_many_images_are_labelled_of_each_class_as_asked_for():
@@ -519,9 +544,8 @@ def test_an_epochs_data_belong_together_and_are_drawn_anew_each_epoch():
         drawn.append(x[np.argsort(order.flat) // 10, np.argsort(order.flat) % 10])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
-    originals, distorted, labelled, labels = training.classifier_epoch_data(0)
+    originals, distorted = training.classifier_epoch_data(0)
     assert originals.shape == distorted.shape == (2, 20, 784)
-    assert labelled.size == labels.size == 0
     # A copy has its light about where its image has it.
     columns = np.arange(784) % 28
     weights = [(part * columns).sum(-1) / part.sum(-1) for part in (originals, distorted)]
@@ -776,7 +800,7 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     found = utils.read_images(str(small_data))
     monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
     assert gmvae.load_judge(found) is None
-    kept = gmvae.Classifier(Settings(restarts=1))
+    kept = gmvae.Classifier(Settings(restarts=1, pure=True))
     utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
     utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
     judge, error = gmvae.load_judge(found)
