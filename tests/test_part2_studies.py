@@ -23,6 +23,9 @@ import gmm_real
 import gmm_scale
 import gmm_sweep
 import study
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 import gmm_vi
@@ -227,6 +230,7 @@ def test_estimators_hit_their_targets(n_samples):
     assert np.all(of["exact", "posterior"]["variance"] < 1e-6)
     np.testing.assert_allclose(of["exact", "posterior"]["cosine"], 1, atol=1e-4)
     unbiased = ["score function", "moving mean", "network", "normalised", "rws"]
+    unbiased += [name for name in results if name.startswith(("concrete", "gumbel-softmax"))]
     if n_samples > 1:
         unbiased += ["leave-one-out", "vimco"]
     for name in unbiased:
@@ -247,6 +251,56 @@ def test_estimators_hit_their_targets(n_samples):
         assert np.all(low["bias"] + 3 * noise["gumbel-softmax, 0.1", "model"] < high["bias"])
     t = 0.1 if n_samples == 1 else 0.5
     assert np.all(of[f"concrete, {t}", "posterior"]["bias"] > of[f"gumbel-softmax, {t}", "posterior"]["bias"])
+
+
+def two_components(n_samples):
+    """A fit of two components to three points, with an undecided and two decided q."""
+    state = [
+        np.ones([1, 1, 1], np.float32),
+        np.log([[[0.8, 1.2], [0.5, 1.0]]]).astype(np.float32),
+        np.array([[[-1.0, 0.0], [1.0, 0.5]]], np.float32),
+        np.array([[0.3, -0.2]], np.float32),
+        np.array([[[-1.5, 0.2], [0.8, 0.0]]], np.float32),
+        np.zeros([1, 2, 2], np.float32),
+        np.array([[0.1, 0.0]], np.float32),
+    ]
+    network = gmm_estimators.Baseline((1,), np.random.default_rng(0))
+    state += [variable.numpy() for variable in network.trainable_variables]
+    return gmm_estimators.Replicates(state, np.array([[[-0.3, 0.1], [1.4, 0.5], [-2.5, 0.3]]]), n_samples)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("relaxation", ["concrete", "gumbel_softmax"])
+def test_the_quadrature_of_a_relaxation_is_its_expectation(relaxation, temperature):
+    """Against SciPy's adaptive quadrature over the share y of the first component, by the density of Maddison et al."""
+    fit = two_components(1)
+    bound = getattr(fit, f"{relaxation}_bound")
+    got = fit.by_quadrature(bound, temperature)[0].numpy()
+    logits = fit.posterior.logits(fit.x)[0].numpy().astype(float)
+    weights, means, logstds = (p[0].numpy().astype(float) for p in fit.mixture())
+    log_pi = weights - logsumexp(weights)
+
+    def log_density(y, log_alpha):  # of log y, the measure being dy / (y_1 y_2)
+        return (
+            np.log(temperature)
+            + np.sum(log_alpha - temperature * np.log(y))
+            - 2 * logsumexp(log_alpha - temperature * np.log(y))
+        )
+
+    def integrand(log_odds, point, log_q):
+        y = np.array([1 / (1 + np.exp(-log_odds)), 1 / (1 + np.exp(log_odds))])
+        log_x = stats.norm.logpdf(point, y @ means, np.exp(y @ logstds)).sum()
+        density = np.exp(log_density(y, log_q))
+        if relaxation == "concrete":
+            return density * (log_x + log_density(y, log_pi) - log_density(y, log_q))
+        return density * (log_x + y @ (log_pi - (log_q - logsumexp(log_q))))
+
+    for n, point in enumerate(fit.x[0].numpy().astype(float)):
+        # d log-odds is dy / (y_1 y_2).
+        limit = 40 / temperature
+        middle = (logits[n, 0] - logits[n, 1]) / temperature
+        value, _ = quad(integrand, -limit, limit, (point, logits[n]), points=[-3, 0, 3, middle], limit=500)
+        assert -got[n] == pytest.approx(value, rel=1e-4, abs=1e-4)
 
 
 def test_a_bias_is_told_from_the_noise_in_it(monkeypatch):
