@@ -51,11 +51,11 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
-    """Median and quartiles over data sets: a row of values for each x."""
+def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shade: float = 0.2, **style: Any) -> None:
+    """Median and quartiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
     low, middle, high = np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
     (line,) = axes.plot(x, middle, **style)
-    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
 
 
 def sweep(axis: str) -> tuple[list[float], list[list[dict[str, Any]]]]:
@@ -162,6 +162,7 @@ def truth_figure() -> Drawn:
         divergence.set(yscale="log", xlabel=LABELS[name])
         if name != "k":
             divergence.set_xscale("log", base=2)
+            divergence.set_xticks([value for value in x if np.log2(value).is_integer()])
             divergence.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         every = [d for row in data_sets for d in row]
         words.append(
@@ -395,9 +396,9 @@ def estimators_figure(versus: str, part: str) -> Drawn:
             x = [cell["cell"][varied] for cell in having]
             of = [cell["estimators"][name][part] for cell in having]
             style = {"color": colour, "linestyle": line, "label": label}
-            band(column[0], x, [np.sqrt(each["variance"]) for each in of], **style)
+            band(column[0], x, [np.sqrt(each["variance"]) for each in of], shade=0.08, **style)
             plot_bias(column[1], x, of, **style)
-            band(column[2], x, [each["cosine"] for each in of], **style)
+            band(column[2], x, [each["cosine"] for each in of], shade=0.08, **style)
             if name in ("vimco", "rws"):
                 values = [bias_above_noise(each, "target_bias")[0] for each in of]
                 column[1].plot(x, values, "x", color=colour, markersize=4)
@@ -479,7 +480,8 @@ def race_figure() -> Drawn:
                 continue
             label, colour, line = ESTIMATORS[name]
             gaps = np.maximum(goal - np.array(cell["bound"]), 1e-6)
-            band(axes, np.array(cell["seconds"]) * 1e3, gaps, color=colour, linestyle=line, label=label)
+            milliseconds = np.array(cell["seconds"]) * 1e3
+            band(axes, milliseconds, gaps, shade=0.1, color=colour, linestyle=line, label=label)
             within = np.median(gaps, axis=1) < 0.01
             reached = cell["seconds"][int(np.argmax(within))] if within.any() else None
             words.append(
@@ -605,7 +607,8 @@ def scale_figure() -> Drawn:
     memory.legend()
     gaps = [1e3 * (cell["log_likelihood"]["estimate"] - cell["log_likelihood"]["em"]) for cell in cells]
     likelihood.plot(n, gaps, marker=".")
-    likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="bar")
+    likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
+    likelihood.legend()
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point")
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
