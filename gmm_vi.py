@@ -30,7 +30,6 @@ import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,6 +100,10 @@ class Parameters(NamedTuple):
     def in_data_units(self, centre: np.ndarray, scale: np.ndarray) -> "Parameters":
         """The mixture of the data of a mixture of standardised points, (data - centre) / scale."""
         return Parameters(self.weights, centre + scale * self.means, scale * self.stds)
+
+    def standardized(self, centre: np.ndarray, scale: np.ndarray) -> "Parameters":
+        """The other way."""
+        return Parameters(self.weights, (self.means - centre) / scale, self.stds / scale)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -496,35 +499,49 @@ def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndar
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def single_precision(points: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A function of points `[N, 2]` in float32, taken in slices, so that its memory is that of the result."""
-    result = np.empty(points.shape, np.float32)
-    for x, y in zip(utils.slices(points, SLICE), utils.slices(result, SLICE), strict=True):
-        y[:] = function(x)
-    return result
+class Data(NamedTuple):
+    """Points to fit, in single precision, so that no more than 8 bytes a point are held while a run trains.
+
+    Attributes:
+        points: standardised `[N, 2]`, float32; in the data's units they are centre + scale * points.
+        centre: `[2]`.
+        scale: `[2]`.
+        classes: the component of each point `[N]`, or None.
+        truth: the true mixture in the data's units, or None.
+    """
+
+    points: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
+    classes: np.ndarray | None
+    truth: Parameters | None
 
 
-def run(
-    settings: Settings, folder: RunFolder, points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None
-) -> None:
-    """Fits the points, compares with EM and the truth, and writes the run's files."""
-    n, k = len(points), settings.k
+def standardize(points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None) -> Data:
+    """Points `[N, 2]` in any units, with their components and their mixture, ready to fit."""
     centre, scale = points.mean(axis=0), points.std(axis=0)
+    standardized = np.empty(points.shape, np.float32)
+    for x, y in zip(utils.slices(points, SLICE), utils.slices(standardized, SLICE), strict=True):
+        y[:] = (x - centre) / scale
+    return Data(standardized, centre, scale, classes, truth)
+
+
+def run(settings: Settings, folder: RunFolder, data: Data) -> None:
+    """Fits the points, compares with EM and the truth, and writes the run's files."""
+    points, centre, scale, classes, truth = data
+    n, k = len(points), settings.k
     log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
-
-    def standardized(x: np.ndarray) -> np.ndarray:
-        return (x - centre) / scale
-
     rng = np.random.default_rng([settings.seed, 2])
-    shown = rng.choice(points, min(n, settings.points_shown), replace=False)
-    training = Training(single_precision(points, standardized), settings)
-    curves, times = fit(training, standardized(shown), settings, folder)
+    shown = rng.choice(points, min(n, settings.points_shown), replace=False).astype(np.float64)
+    training = Training(points, settings)
+    curves, times = fit(training, shown, settings, folder)
     restart, kept_out = choose_restart(training)
     # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
-    sample = standardized(points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False))
+    sample = points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False)
+    sample = sample.astype(np.float64)
     em_fit = fit_em(sample, settings)
     em = em_parameters(em_fit)
-    scores = evaluate(training, restart, standardized(shown))
+    scores = evaluate(training, restart, shown)
     parameters, responsibilities = scores["parameters"], scores["responsibilities"]
     gain = fit_em(sample, settings, parameters).score(sample) - mean_log_likelihood(sample, parameters)
     estimate, em_estimate = (p.in_data_units(centre, scale) for p in (parameters, em))
@@ -533,9 +550,10 @@ def run(
     means: dict[str, float] = defaultdict(float)
     counts = np.zeros([k, 0 if classes is None else int(classes.max()) + 1], int)
     for i, x in enumerate(utils.slices(points, SLICE)):
-        part = evaluate(training, restart, standardized(x))
-        part["em"] = mean_log_likelihood(standardized(x), em)
-        part["truth"] = 0.0 if truth is None else mean_log_likelihood(x, truth)
+        x = x.astype(np.float64)
+        part = evaluate(training, restart, x)
+        part["em"] = mean_log_likelihood(x, em)
+        part["truth"] = 0.0 if truth is None else mean_log_likelihood(x, truth.standardized(centre, scale))
         for name in ("log_likelihood", "lower_bound", "kl", "em", "truth"):
             means[name] += len(x) / n * part[name]
         if classes is not None:
@@ -546,7 +564,7 @@ def run(
     estimate = estimate.reorder(order)
     em_estimate = em_estimate.reorder(match(em_estimate, truth, scale))
     log_likelihoods = {
-        "truth": None if truth is None else means["truth"],
+        "truth": None if truth is None else means["truth"] - log_volume,
         "estimate": means["log_likelihood"] - log_volume,
         "em": means["em"] - log_volume,
     }
@@ -579,12 +597,12 @@ def run(
     with folder.finish() as staging:
         np.savez(
             staging / "fit.npz",
-            points=shown,
+            points=centre + scale * shown,
             responsibilities=responsibilities[:, order],
             steps=curves["steps"],
             log_likelihood=curves["log_likelihood"] - log_volume,
             bound=curves["bound"] - log_volume,
-            em_level=mean_log_likelihood(standardized(shown), em) - log_volume,
+            em_level=mean_log_likelihood(shown, em) - log_volume,
         )
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
@@ -785,7 +803,9 @@ def main(argv: list[str] | None = None) -> None:
         if not resume:
             folder.start(settings)
         print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
-        run(settings, folder, points, classes, truth)
+        data = standardize(points, classes, truth)
+        del points
+        run(settings, folder, data)
         print(f"figures and metrics.json in {folder.path}")
 
 

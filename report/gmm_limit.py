@@ -175,7 +175,7 @@ def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     started = time.perf_counter()
     for d, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
         scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        starts = scores["parameters"], Parameters(true.weights, (true.means - centre) / scale, true.stds / scale)
+        starts = scores["parameters"], true.standardized(centre, scale)
         start = max(starts, key=lambda each, x=standardized[d]: gmm_vi.mean_log_likelihood(x, each))
         mle, gradient = maximise(standardized[d], start, fitted.variance_floor)
         behind.append(gmm_vi.mean_log_likelihood(standardized[d], mle) - scores["log_likelihood"])

@@ -117,7 +117,7 @@ def test_many_points_are_drawn_and_scored_in_slices(monkeypatch, tmp_path):
     settings = Settings(n=110, steps=20, restarts=3, em_points=60, out=str(tmp_path))
     folder = utils.RunFolder(str(tmp_path), "gmm_vi")
     folder.start(settings)
-    gmm_vi.run(settings, folder, points, classes, MIXTURE)
+    gmm_vi.run(settings, folder, gmm_vi.standardize(points, classes, MIXTURE))
     folder.unlock()
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["em_points"] == 60
@@ -132,6 +132,24 @@ def test_many_points_are_drawn_and_scored_in_slices(monkeypatch, tmp_path):
     assert metrics["kl"] == pytest.approx(scores["estimate"] - metrics["lower_bound"], abs=1e-6)
     with np.load(tmp_path / "fit.npz") as saved:
         assert len(saved["points"]) == 110
+
+
+def test_points_and_mixtures_are_standardised_and_go_back(monkeypatch):
+    monkeypatch.setattr(gmm_vi, "SLICE", 40)
+    points = gmm_vi.draw_data(MIXTURE, 110)[0] * [1e-3, 1e3] + [5.0, -7e6]
+    data = gmm_vi.standardize(points, None, None)
+    assert data.points.dtype == np.float32
+    np.testing.assert_allclose(data.points.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(data.points.std(axis=0), 1, rtol=1e-6)
+    back = data.centre + data.scale * data.points.astype(np.float64)
+    assert np.all(abs(back - points) < 1e-6 * data.scale)
+    inside = MIXTURE.standardized(data.centre, data.scale)
+    log_volume = np.log(data.scale).sum()
+    assert mean_log_likelihood((points - data.centre) / data.scale, inside) - log_volume == pytest.approx(
+        mean_log_likelihood(points, MIXTURE)
+    )
+    for ours, theirs in zip(inside.in_data_units(data.centre, data.scale), MIXTURE, strict=True):
+        np.testing.assert_allclose(ours, theirs)
 
 
 def test_components_start_as_wide_as_the_points_about_them():
