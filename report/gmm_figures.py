@@ -40,7 +40,10 @@ LABELS = {
     "fitted_k": "fitted $K$, the truth is 3",
 }
 PARAMETERS = {"weights": "$\\pi$", "means": "$\\mu$", "stds": "$\\sigma$"}
-FITS = (("estimate", "NVIL", utils.COLOURS[0]), ("em", "EM", gmm_vi.EM_COLOUR))
+FITS = {
+    "estimate": {"label": "NVIL", "color": utils.COLOURS[0]},
+    "em": {"label": "EM", "color": gmm_vi.EM_COLOUR, "linestyle": ":"},
+}
 POSTERIORS = (("truth", "true posterior", "0.5", "--"), ("estimate", "NVIL", utils.COLOURS[0], "-"))
 Drawn = tuple[Figure, str]
 
@@ -103,9 +106,9 @@ def n_figure() -> Drawn:
     errors.plot(n, np.divide(1, np.sqrt(n)), color="0.6", linestyle=":", label="$N^{-1/2}$")
     errors.set(xscale="log", yscale="log", ylabel="RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)")
     errors.legend(ncols=2, handlelength=1.2, columnspacing=0.8)
-    for fit, label, colour in FITS:
+    for fit, style in FITS.items():
         gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, n, gains, color=colour, label=label)
+        band(likelihood, n, gains, **style)
     likelihood.plot(n, np.divide(14 / 2, n), color="0.6", linestyle=":", label="parameters / $2N$")
     likelihood.set_yscale("symlog", linthresh=1e-4)
     likelihood.set(xscale="log", ylabel="log-likelihood less the truth's,\nnats per point")
@@ -149,11 +152,11 @@ def truth_figure() -> Drawn:
             em = [np.median([d["errors"]["em"][parameter] for d in row]) for row in data_sets]
             errors.plot(x, em, color=colour, linestyle="", marker="x", markersize=3, label=f"{label}, EM")
         errors.set_yscale("log")
-        for fit, label, colour in FITS:
+        for fit, style in FITS.items():
             share = [100 * np.mean([solved(d, fit) for d in row]) for row in data_sets]
-            optima.plot(x, share, color=colour, marker=".", label=f"{label}, data sets")
+            optima.plot(x, share, marker=".", **style)
         singles = [[found(d) for d in row] for row in data_sets]
-        band(optima, x, singles, color="0.5", linestyle="--", label="NVIL, single restarts")
+        band(optima, x, singles, color="0.5", linestyle="--", label="restarts of NVIL")
         for fit, label, colour, line in POSTERIORS:
             values = [[d["ari"][fit] for d in row] for row in data_sets]
             band(rand, x, values, color=colour, linestyle=line, label=label)
@@ -203,15 +206,15 @@ def fitted_k_figure() -> Drawn:
     k, data_sets = sweep("fitted_k")
     figure = Figure(figsize=(WIDTH, 2.1))
     likelihood, optima, rand = figure.subplots(1, 3)
-    for fit, label, colour in FITS:
+    for fit, style in FITS.items():
         gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, k, gains, color=colour, label=label)
+        band(likelihood, k, gains, **style)
         share = [100 * np.mean([solved(d, fit) for d in row]) for row in data_sets]
-        optima.plot(k, share, color=colour, marker=".", label=f"{label}, data sets")
+        optima.plot(k, share, marker=".", **style)
     likelihood.axhline(0, color="0.6", linewidth=0.8)
     likelihood.set_yscale("symlog", linthresh=0.01)
     singles = [[found(d) for d in row] for row in data_sets]
-    band(optima, k, singles, color="0.5", linestyle="--", label="NVIL, single restarts")
+    band(optima, k, singles, color="0.5", linestyle="--", label="restarts of NVIL")
     for fit, label, colour, line in POSTERIORS:
         values = [[d["ari"][fit] for d in row] for row in data_sets]
         band(rand, k, values, color=colour, linestyle=line, label=label)
