@@ -500,10 +500,11 @@ def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndar
 
 
 class Data(NamedTuple):
-    """Points to fit, in single precision, so that no more than 8 bytes a point are held while a run trains.
+    """Points to fit. They are what is trained on and scored; those in the data's units need not be kept, so that ten
+    million of them take little memory.
 
     Attributes:
-        points: standardised `[N, 2]`, float32; in the data's units they are centre + scale * points.
+        points: standardised `[N, 2]`, float32, 6e-8 from the data's (points - centre) / scale.
         centre: `[2]`.
         scale: `[2]`.
         classes: the component of each point `[N]`, or None.
@@ -804,7 +805,7 @@ def main(argv: list[str] | None = None) -> None:
             folder.start(settings)
         print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
         data = standardize(points, classes, truth)
-        del points
+        del points  # 16 bytes each
         run(settings, folder, data)
         print(f"figures and metrics.json in {folder.path}")
 
