@@ -278,10 +278,11 @@ def limit_figure() -> Drawn:
         followed.append(f"at {label} " + ("at no N" if since is None else f"from N = {since:,} on"))
     errors.plot([], [], color="0.3", linestyle=":", label="bound")
     errors.set(yscale="log", ylabel="median |error| of $\\mu$, RMS $\\sigma$")
-    errors.legend(title="separation ($\\sigma$)", ncols=2)
+    handles, labels = errors.get_legend_handles_labels()
+    figure.legend(handles, labels, title=LABELS["separation"], loc="outside upper center", ncols=len(handles))
     ratios.axhline(1, color="0.6", linewidth=0.8)
     ratios.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="NVIL")
-    ratios.set(yscale="log", ylabel="median |error| over the bound's")
+    ratios.set(ylabel="median |error| over the bound's")
     ratios.legend()
     biases.plot([], [], color="0.3", linestyle=":", label="standard error")
     biases.set(yscale="log", ylabel="|bias| over the bound")
@@ -290,13 +291,14 @@ def limit_figure() -> Drawn:
     coverages.set(ylabel="coverage of 95 % intervals, %")
     for axes in (errors, ratios, biases, coverages):
         axes.set(xscale="log", xlabel=LABELS["n"])
-    largest = max(cell["cell"]["n"] for cell in cells)
+    largest, config = max(cell["cell"]["n"] for cell in cells), read("gmm-limit")["config"]
     return figure, (
         "The median error of the maximum of the likelihood is within 10 % of the Cramér-Rao bound's, by separation: "
         f"{', '.join(followed)}. At N = {largest:,}, its error over the bound's, its |bias| over the bound, and the "
         f"coverage of 95 % intervals; the same of NVIL, and how far its log-likelihood per point is below the "
-        f"maximum: {'; '.join(words)}. What NVIL has beyond the maximum's error is the noise of its batches. Dots and "
-        "bands are median and quartiles over the 14 parameters, each over 100 data sets."
+        f"maximum: {'; '.join(words)}. NVIL takes batches of {config['batch_size']} points, of "
+        f"{config['large_n_batch_size']} from N = {config['large_n']:,} on. Dots and bands are median and quartiles "
+        f"over the 14 parameters, each over {config['data_sets']} data sets."
     )
 
 

@@ -124,6 +124,7 @@ def test_the_sentence_of_the_limit():
     """At 4 the maximum follows the bound from N = 300 on, at 1.5 not at the largest N."""
     ratios = {1.5: (1.0, 1.0, 0.7), 4.0: (1.3, 1.05, 1.02)}
     RESULTS["gmm-limit"] = {
+        "config": {"batch_size": 64, "large_n": 1000, "large_n_batch_size": 256, "data_sets": 3},
         "cells": [
             {
                 "cell": {"separation": separation, "n": n},
@@ -134,13 +135,15 @@ def test_the_sentence_of_the_limit():
             }
             for separation, row in ratios.items()
             for n, ratio in zip((100, 300, 1000), row, strict=True)
-        ]
+        ],
     }
     said = drawn(gmm_figures.limit_figure)
     assert "by separation: at 1.5 at no N, at 4 from N = 300 on." in said
     assert "At N = 1,000" in said
     assert "separation 4: 1.02, 0.20 and 95 %, NVIL 1.50, 0.30 and 80 %, 2e-04 nats below" in said
     assert "separation 1.5: 0.70, 0.20 and 95 %, NVIL" in said
+    assert "batches of 64 points, of 256 from N = 1,000 on" in said
+    assert said.endswith("each over 3 data sets.")
 
 
 DRAWS = 100
