@@ -7,8 +7,9 @@ Model, for each of N points x in R^2 with its component z, a one-hot vector of l
 
 Inference: a discrete posterior q(z | x) whose logits are one quadratic function of x for each component. Learning: the
 lower bound  E_q[log p(x, z) - log q(z | x)] <= log p(x)  rises by stochastic gradients of `zs.nvil` (Mnih & Gregor
-2014), which needs no derivative through the discrete z. The family of q contains the true posterior, so the bound can
-close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood.
+2014), which needs no derivative through the discrete z. Two samples of z are drawn for each point, and the learning
+signal of each is the other's baseline (Kool, van Hoof & Welling 2019). The family of q contains the true posterior, so
+the bound can close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood.
 
 The likelihood of a mixture has no largest value: a component that shrinks onto one point sends it to infinity. Two
 guards: the variances have a floor, 1e-6 of a column's variance (the same as `reg_covar` of the EM that we compare
@@ -29,7 +30,6 @@ import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,9 +76,8 @@ class Settings:
     seed: int = setting(0, "seed of everything random", at_least=0, at_most=2**31 - 1)
     out: str = setting("plots/gmm", "folder for figures and metrics.json")
     batch_size: int = setting(512)
-    n_samples: int = setting(1)
+    n_samples: int = setting(2)  # at least 2, as each needs others for its baseline
     learning_rate: float = setting(0.05)
-    baseline_units: int = setting(16)
     variance_floor: float = setting(1e-6)  # in variances of a column
     em_starts: int = setting(20)
     em_points: int = setting(100_000)  # at most, drawn from those that there are
@@ -101,6 +100,10 @@ class Parameters(NamedTuple):
     def in_data_units(self, centre: np.ndarray, scale: np.ndarray) -> "Parameters":
         """The mixture of the data of a mixture of standardised points, (data - centre) / scale."""
         return Parameters(self.weights, centre + scale * self.means, scale * self.stds)
+
+    def standardized(self, centre: np.ndarray, scale: np.ndarray) -> "Parameters":
+        """The other way."""
+        return Parameters(self.weights, (self.means - centre) / scale, self.stds / scale)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -129,8 +132,15 @@ def mixture(
     with zs.BayesianNet(observed) as model:
         logits = tf.repeat(weight_logits[..., None, :], n, axis=-2)  # [..., N, K]
         z = zs.OnehotDiscrete("z", logits, n_samples=n_samples, dtype=weight_logits.dtype)
-        zs.Normal("x", tf.matmul(z, means), logstd=tf.matmul(z, logstds), group_ndims=1)
+        zs.Normal("x", of_component(z, means), logstd=of_component(z, logstds), group_ndims=1)
     return model
+
+
+def of_component(z: tf.Tensor, parameters: tf.Tensor) -> tf.Tensor:
+    """z `[..., N, K]` times parameters `[..., K, 2]`: for one-hot z the parameters of its component, `[..., N, 2]`."""
+    # Not tf.matmul: with oneDNN (TensorFlow 2.21) that of [2, 1, 100, 3] and [1, 3, 2], several samples of one restart,
+    # is wrong or a crash.
+    return tf.reduce_sum(z[..., None] * parameters[..., None, :, :], axis=-2)
 
 
 def log_joints(x: tf.Tensor, weight_logits: tf.Tensor, means: tf.Tensor, logstds: tf.Tensor) -> tf.Tensor:
@@ -228,22 +238,6 @@ class Posterior(tf.Module):
         return posterior
 
 
-class Baseline(tf.Module):
-    """A small network of x for each restart that predicts NVIL's learning signal, and so lowers its variance."""
-
-    def __init__(self, restarts: tuple[int, ...], units: int, rng: np.random.Generator) -> None:
-        super().__init__()
-        self.hidden_weights = tf.Variable(rng.normal(size=(*restarts, 2, units)).astype(np.float32))
-        self.hidden_biases = tf.Variable(tf.zeros([*restarts, 1, units]))
-        self.weights = tf.Variable(tf.zeros([*restarts, units, 1]))
-        # log p(x) of a standard normal in 2-D is -2.8 on average.
-        self.biases = tf.Variable(tf.fill([*restarts, 1, 1], -2.8))
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        hidden = tf.tanh(tf.matmul(x, self.hidden_weights) + self.hidden_biases)  # [R, B, units]
-        return tf.squeeze(tf.matmul(hidden, self.weights) + self.biases, axis=-1)  # [R, B]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Objective and training
 # ---------------------------------------------------------------------------------------------------------------------
@@ -257,6 +251,12 @@ def draw_start(points: np.ndarray, settings: Settings, rng: np.random.Generator)
     means = np.stack([kmeans_plusplus(sample, settings.k, random_state=int(seed))[0] for seed in seeds])
     variances = np.array([np.square(cdist(sample, each).min(axis=1)).mean() / 2 for each in means], points.dtype)
     return means, np.sqrt(np.maximum(variances, settings.variance_floor))[:, None, None]
+
+
+def mean_of_others(signal: tf.Tensor) -> tf.Tensor:
+    """For each of S >= 2 samples the mean of the others' learning signals `[S, ...]`: a baseline without parameters.
+    The samples are independent, so that it adds no bias (Kool, van Hoof & Welling 2019)."""
+    return (tf.reduce_sum(signal, axis=0) - signal) / (signal.shape[0] - 1)
 
 
 class Training(tf.Module):
@@ -280,9 +280,7 @@ class Training(tf.Module):
             means, stds = map(np.stack, zip(*(draw_start(each, settings, rng) for each in points), strict=True))
         self.mixture = Mixture(means, stds, settings.variance_floor)
         self.posterior = Posterior(means, stds)
-        self.baseline = Baseline(means.shape[:-2], settings.baseline_units, rng)
-        self.learned = self.mixture.trainable_variables
-        self.learned += self.posterior.trainable_variables + self.baseline.trainable_variables
+        self.learned = self.mixture.trainable_variables + self.posterior.trainable_variables
         self.optimizer = utils.cosine_adam(self.learned, settings.learning_rate, settings.steps)
 
     def cost(self, x: tf.Tensor) -> tf.Tensor:
@@ -293,8 +291,9 @@ class Training(tf.Module):
         def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
             return mixture(values, *parameters, x.shape[-2], s).log_joint()  # [S, R, B]
 
-        posterior = self.posterior(x, s)
-        cost, _ = zs.nvil(log_joint, {"x": x}, {"z": posterior["z"]}, baseline=self.baseline(x), axis=0)  # [R, B]
+        z = self.posterior(x, s)["z"]
+        signal = tf.stop_gradient(log_joint({"x": x, "z": z}) - z.log_prob(z))
+        cost, _ = zs.nvil(log_joint, {"x": x}, {"z": z}, baseline=mean_of_others(signal), axis=0)  # [R, B]
         return tf.reduce_sum(tf.reduce_mean(cost, axis=-1))
 
     @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([], tf.int32)])
@@ -351,7 +350,6 @@ def fit(
     checkpoint = tf.train.Checkpoint(
         mixture=training.mixture,
         posterior=training.posterior,
-        baseline=training.baseline,
         optimizer=training.optimizer,
         random=zs.get_generator(),
         curve=curve,
@@ -501,35 +499,50 @@ def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndar
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def single_precision(points: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A function of points `[N, 2]` in float32, taken in slices, so that its memory is that of the result."""
-    result = np.empty(points.shape, np.float32)
-    for x, y in zip(utils.slices(points, SLICE), utils.slices(result, SLICE), strict=True):
-        y[:] = function(x)
-    return result
+class Data(NamedTuple):
+    """Points to fit. They are what is trained on and scored; those in the data's units need not be kept, so that ten
+    million of them take little memory.
+
+    Attributes:
+        points: standardised `[N, 2]`, float32, 6e-8 from the data's (points - centre) / scale.
+        centre: `[2]`.
+        scale: `[2]`.
+        classes: the component of each point `[N]`, or None.
+        truth: the true mixture in the data's units, or None.
+    """
+
+    points: np.ndarray
+    centre: np.ndarray
+    scale: np.ndarray
+    classes: np.ndarray | None
+    truth: Parameters | None
 
 
-def run(
-    settings: Settings, folder: RunFolder, points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None
-) -> None:
-    """Fits the points, compares with EM and the truth, and writes the run's files."""
-    n, k = len(points), settings.k
+def standardize(points: np.ndarray, classes: np.ndarray | None, truth: Parameters | None) -> Data:
+    """Points `[N, 2]` in any units, with their components and their mixture, ready to fit."""
     centre, scale = points.mean(axis=0), points.std(axis=0)
+    standardized = np.empty(points.shape, np.float32)
+    for x, y in zip(utils.slices(points, SLICE), utils.slices(standardized, SLICE), strict=True):
+        y[:] = (x - centre) / scale
+    return Data(standardized, centre, scale, classes, truth)
+
+
+def run(settings: Settings, folder: RunFolder, data: Data) -> None:
+    """Fits the points, compares with EM and the truth, and writes the run's files."""
+    points, centre, scale, classes, truth = data
+    n, k = len(points), settings.k
     log_volume = float(np.log(scale).sum())  # nats between densities of standardised points and of the data
-
-    def standardized(x: np.ndarray) -> np.ndarray:
-        return (x - centre) / scale
-
     rng = np.random.default_rng([settings.seed, 2])
-    shown = rng.choice(points, min(n, settings.points_shown), replace=False)
-    training = Training(single_precision(points, standardized), settings)
-    curves, times = fit(training, standardized(shown), settings, folder)
+    shown = rng.choice(points, min(n, settings.points_shown), replace=False).astype(np.float64)
+    training = Training(points, settings)
+    curves, times = fit(training, shown, settings, folder)
     restart, kept_out = choose_restart(training)
     # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
-    sample = standardized(points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False))
+    sample = points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False)
+    sample = sample.astype(np.float64)
     em_fit = fit_em(sample, settings)
     em = em_parameters(em_fit)
-    scores = evaluate(training, restart, standardized(shown))
+    scores = evaluate(training, restart, shown)
     parameters, responsibilities = scores["parameters"], scores["responsibilities"]
     gain = fit_em(sample, settings, parameters).score(sample) - mean_log_likelihood(sample, parameters)
     estimate, em_estimate = (p.in_data_units(centre, scale) for p in (parameters, em))
@@ -538,9 +551,10 @@ def run(
     means: dict[str, float] = defaultdict(float)
     counts = np.zeros([k, 0 if classes is None else int(classes.max()) + 1], int)
     for i, x in enumerate(utils.slices(points, SLICE)):
-        part = evaluate(training, restart, standardized(x))
-        part["em"] = mean_log_likelihood(standardized(x), em)
-        part["truth"] = 0.0 if truth is None else mean_log_likelihood(x, truth)
+        x = x.astype(np.float64)
+        part = evaluate(training, restart, x)
+        part["em"] = mean_log_likelihood(x, em)
+        part["truth"] = 0.0 if truth is None else mean_log_likelihood(x, truth.standardized(centre, scale))
         for name in ("log_likelihood", "lower_bound", "kl", "em", "truth"):
             means[name] += len(x) / n * part[name]
         if classes is not None:
@@ -551,7 +565,7 @@ def run(
     estimate = estimate.reorder(order)
     em_estimate = em_estimate.reorder(match(em_estimate, truth, scale))
     log_likelihoods = {
-        "truth": None if truth is None else means["truth"],
+        "truth": None if truth is None else means["truth"] - log_volume,
         "estimate": means["log_likelihood"] - log_volume,
         "em": means["em"] - log_volume,
     }
@@ -584,12 +598,12 @@ def run(
     with folder.finish() as staging:
         np.savez(
             staging / "fit.npz",
-            points=shown,
+            points=centre + scale * shown,
             responsibilities=responsibilities[:, order],
             steps=curves["steps"],
             log_likelihood=curves["log_likelihood"] - log_volume,
             bound=curves["bound"] - log_volume,
-            em_level=mean_log_likelihood(standardized(shown), em) - log_volume,
+            em_level=mean_log_likelihood(shown, em) - log_volume,
         )
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
@@ -790,7 +804,9 @@ def main(argv: list[str] | None = None) -> None:
         if not resume:
             folder.start(settings)
         print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
-        run(settings, folder, points, classes, truth)
+        data = standardize(points, classes, truth)
+        del points  # 16 bytes each
+        run(settings, folder, data)
         print(f"figures and metrics.json in {folder.path}")
 
 

@@ -1,16 +1,18 @@
 """Estimators of the bound's gradient side by side: bias, variance, direction and cost, on the same points.
 
-On each of ten data sets `gmm_vi.py`'s algorithm gives parameters at its start (step 20), midway (250) and at the end
-(5000). At each, every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. They
-are compared, for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by
-the sum over z; and of what the estimator targets, by the sum over all counts of its samples' components.
+On each of ten data sets the algorithm of gmm_vi.py, but with NVIL's own baseline, a network of x that learns on the way
+(Mnih & Gregor 2014, section 2.3), gives parameters at its start (step 20), midway (250) and at the end (5000). At each,
+every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. They are compared,
+for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by the sum over
+z; and of what the estimator targets, by the sum over all counts of its samples' components, or for a relaxation of two
+components by quadrature.
 
     exact              the sum over z, no sample
     score function     zs.nvil without a baseline
     moving mean        zs.nvil, the baseline the signal's mean
-    network            zs.nvil, the baseline the network of gmm_vi.py as it is at that moment
+    network            zs.nvil, the baseline a network of x, as it is at that moment
     normalised         the same, with the signal's variance normalised
-    leave-one-out      zs.nvil, each sample's baseline the mean of the others' signals
+    leave-one-out      zs.nvil, each sample's baseline the mean of the others' signals: gmm_vi.py's
     vimco, rws         zs.vimco and zs.rws, which target other objectives
     sgvb, one-hot      zs.sgvb on the one-hot sample, its refusal by-passed
     concrete, t        zs.sgvb on zs.ExpConcrete of temperature t, for z and for its relaxed prior
@@ -23,7 +25,7 @@ metrics.json has for each cell (K, samples, moment) and each estimator `microsec
 
     norm, target_norm   of the bound's exact gradient and of the target's
     bias                norm of the mean gradient less the bound's
-    target_bias         the same from the target's; null where that has no exact gradient
+    target_bias         the same from the target's; null where that has no exact gradient: a relaxation's at K > 2
     variance            sum of the variances of the gradient's entries; its hundredth is the noise in a squared bias
     cosine              mean cosine of the angle to the bound's gradient
 """
@@ -54,6 +56,7 @@ import zhusuan as zs  # isort: skip
 MOMENTS = {"start": 0.004, "midway": 0.05, "end": 1.0}
 KS, SAMPLES = (2, 3, 5, 10), (1, 2, 5, 10, 20)
 TEMPERATURES = (0.1, 0.2, 0.5, 1.0, 2.0)
+UNBIASED = ("exact", "score function", "moving mean", "network", "normalised", "leave-one-out")  # target the bound
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,45 @@ class Settings:
     data_sets: int = setting(10)
     restarts: int = setting(10)
     draws: int = setting(100)  # for each data set
+
+
+class Baseline(tf.Module):
+    """A small network of x for each fit that predicts NVIL's learning signal, and so lowers its variance."""
+
+    UNITS = 16
+
+    def __init__(self, fits: tuple[int, ...], rng: np.random.Generator) -> None:
+        super().__init__()
+        self.hidden_weights = tf.Variable(rng.normal(size=(*fits, 2, self.UNITS)).astype(np.float32))
+        self.hidden_biases = tf.Variable(tf.zeros([*fits, 1, self.UNITS]))
+        self.weights = tf.Variable(tf.zeros([*fits, self.UNITS, 1]))
+        # log p(x) of a standard normal in 2-D is -2.8 on average.
+        self.biases = tf.Variable(tf.fill([*fits, 1, 1], -2.8))
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        hidden = tf.tanh(tf.matmul(x, self.hidden_weights) + self.hidden_biases)  # [R, B, units]
+        return tf.squeeze(tf.matmul(hidden, self.weights) + self.biases, axis=-1)  # [R, B]
+
+
+class NetworkTraining(gmm_vi.Training):
+    """gmm_vi.py's training, where the baseline is a network that learns too."""
+
+    def __init__(self, points: np.ndarray, settings: gmm_vi.Settings) -> None:
+        super().__init__(points, settings)
+        self.network = Baseline(self.mixture.means.shape[:-2], np.random.default_rng([settings.seed, 3]))
+        self.learned += self.network.trainable_variables
+        self.optimizer = utils.cosine_adam(self.learned, settings.learning_rate, settings.steps)
+
+    def cost(self, x: tf.Tensor) -> tf.Tensor:
+        s = self.settings.n_samples
+        parameters = self.mixture()
+
+        def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
+            return gmm_vi.mixture(values, *parameters, x.shape[-2], s).log_joint()
+
+        z = self.posterior(x, s)["z"]
+        cost, _ = zs.nvil(log_joint, {"x": x}, {"z": z}, baseline=self.network(x), axis=0)
+        return tf.reduce_sum(tf.reduce_mean(cost, axis=-1))
 
 
 class SettledNormalization(zs.VarianceNormalization):
@@ -107,8 +149,7 @@ class Replicates(tf.Module):
         self.n_samples = n_samples
         self.mixture = gmm_vi.Mixture(means, unit, gmm_vi.Settings.variance_floor)
         self.posterior = gmm_vi.Posterior(means, unit)
-        units = gmm_vi.Settings.baseline_units
-        self.baseline = gmm_vi.Baseline((len(points),), units, np.random.default_rng(0))
+        self.baseline = Baseline((len(points),), np.random.default_rng(0))
         self.learned = {"model": self.mixture.trainable_variables, "posterior": self.posterior.trainable_variables}
         variables = [*self.learned["model"], *self.learned["posterior"], *self.baseline.trainable_variables]
         for variable, value in zip(variables, values, strict=True):
@@ -181,8 +222,7 @@ class Replicates(tf.Module):
 
     def leave_one_out(self) -> tf.Tensor:
         z = self.posterior(self.x, self.n_samples)["z"]
-        signal = self.signal(z)
-        others = (tf.reduce_sum(signal, axis=0) - signal) / (self.n_samples - 1)
+        others = gmm_vi.mean_of_others(self.signal(z))
         return zs.nvil(self.log_joint, {"x": self.x}, {"z": z}, baseline=others, axis=0)[0]
 
     def vimco(self) -> tf.Tensor:
@@ -198,28 +238,50 @@ class Replicates(tf.Module):
 
     def concrete(self, temperature: float) -> tf.Tensor:
         """With a relaxed prior (Maddison et al. 2017, section 3.3): one-hot z and its logits become ExpConcrete's."""
+        return -tf.reduce_mean(self.concrete_bound(temperature, self.relaxed(temperature)), axis=0)
+
+    def gumbel_softmax(self, temperature: float) -> tf.Tensor:
+        """With the discrete distributions' log-probabilities of the relaxed sample (Jang, Gu & Poole 2017)."""
+        return -tf.reduce_mean(self.gumbel_softmax_bound(temperature, self.relaxed(temperature)), axis=0)
+
+    def relaxed(self, temperature: float) -> tf.Tensor:
+        """Logarithms of relaxed one-hot samples `[S, R, N, K]`, with their path to q."""
+        with zs.BayesianNet():
+            log_z = zs.ExpConcrete("log_z", temperature, self.posterior.logits(self.x), n_samples=self.n_samples)
+        return log_z.tensor
+
+    def concrete_bound(self, temperature: float, log_z: tf.Tensor) -> tf.Tensor:
+        """log p(x, z) - log q(z | x) of relaxed samples, `[S, R, N]`, of the relaxed prior and posterior."""
         weight_logits, means, logstds = self.mixture()
-        with zs.BayesianNet() as posterior:
-            zs.ExpConcrete("log_z", temperature, self.posterior.logits(self.x), n_samples=self.n_samples)
+        log_q = zs.distributions.ExpConcrete(temperature, self.posterior.logits(self.x)).log_prob(log_z)
 
         def log_joint(values: dict[str, tf.Tensor]) -> tf.Tensor:
             with zs.BayesianNet(values) as model:
                 logits = tf.repeat(weight_logits[..., None, :], self.x.shape[-2], axis=-2)
-                log_z = zs.ExpConcrete("log_z", temperature, logits, n_samples=self.n_samples)
-                z = tf.exp(log_z)
-                zs.Normal("x", tf.matmul(z, means), logstd=tf.matmul(z, logstds), group_ndims=1)
+                z = tf.exp(zs.ExpConcrete("log_z", temperature, logits))
+                logstd = gmm_vi.of_component(z, logstds)
+                zs.Normal("x", gmm_vi.of_component(z, means), logstd=logstd, group_ndims=1)
             return model.log_joint()
 
-        return -zs.sgvb(log_joint, {"x": self.x}, {"log_z": posterior["log_z"]}, axis=0)
+        return zs.sgvb(log_joint, {"x": self.x}, {"log_z": (log_z, log_q)})
 
-    def gumbel_softmax(self, temperature: float) -> tf.Tensor:
-        """With the discrete distributions' log-probabilities of the relaxed sample (Jang, Gu & Poole 2017)."""
-        logits = self.posterior.logits(self.x)
-        with zs.BayesianNet() as posterior:
-            zs.ExpConcrete("log_z", temperature, logits, n_samples=self.n_samples)
-        z = tf.exp(posterior["log_z"])
-        log_q = tf.reduce_sum(z * tf.nn.log_softmax(logits), axis=-1)
-        return -zs.sgvb(self.log_joint, {"x": self.x}, {"z": (z, log_q)}, axis=0)
+    def gumbel_softmax_bound(self, temperature: float, log_z: tf.Tensor) -> tf.Tensor:
+        """The same, of the discrete prior and posterior."""
+        z = tf.exp(log_z)
+        log_q = tf.reduce_sum(z * tf.nn.log_softmax(self.posterior.logits(self.x)), axis=-1)
+        return zs.sgvb(self.log_joint, {"x": self.x}, {"z": (z, log_q)})
+
+    # What the relaxations target, where K = 2.
+
+    def by_quadrature(self, bound: Callable[[float, tf.Tensor], tf.Tensor], temperature: float) -> tf.Tensor:
+        """Minus the expectation of a relaxation's bound. Of two components a relaxed sample is a function of one
+        logistic number, the difference of two Gumbel numbers; the trapezoidal rule converges exponentially there."""
+        spacing = 0.05
+        noise = np.arange(-40, 40 + spacing, spacing)
+        density = np.exp(-np.abs(noise)) / np.square(1 + np.exp(-np.abs(noise)))
+        difference = tf.constant(np.stack([noise, 0 * noise], axis=-1)[:, None, None], tf.float32)  # [Q, 1, 1, 2]
+        log_z = tf.nn.log_softmax((self.posterior.logits(self.x) + difference) / temperature)
+        return -tf.tensordot(tf.constant(spacing * density, tf.float32), bound(temperature, log_z), 1)
 
     # What vimco and rws target, by the sum over all counts of the samples' components.
 
@@ -309,7 +371,7 @@ def trajectory(k: int, settings: Settings) -> tuple[np.ndarray, dict[str, list[n
     rng = np.random.default_rng([settings.seed, k])
     truths = [gmm_vi.draw_truth(given, rng) for _ in range(settings.data_sets)]
     points, _, _ = cells.standardize(cells.draw_points(truths, settings.n))
-    training = gmm_vi.Training(points.astype(np.float32), given)
+    training = NetworkTraining(points.astype(np.float32), given)
     states, done = {}, 0
     for moment, share in MOMENTS.items():
         steps = round(share * settings.steps) - done
@@ -327,14 +389,20 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     state, draws = states[cell.moment], settings.draws
     single = Replicates(state, points, cell.n_samples)
     exact, _ = gradients(single, single.exact)
-    targets = {"vimco": gradients(single, single.vimco_target)[0], "rws": gradients(single, single.rws_target)[0]}
+    temperatures = TEMPERATURES if cell.n_samples == 1 else (0.5,)
+    targets = dict.fromkeys(UNBIASED, exact)
+    targets |= {"vimco": gradients(single, single.vimco_target)[0], "rws": gradients(single, single.rws_target)[0]}
+    if cell.k == 2:
+        bounds = {"concrete": single.concrete_bound, "gumbel-softmax": single.gumbel_softmax_bound}
+        for (name, bound), t in itertools.product(bounds.items(), temperatures):
+            targets[f"{name}, {t}"], _ = gradients(single, functools.partial(single.by_quadrature, bound, t))
     many = Replicates(
         [np.repeat(value, draws, axis=0) for value in state], np.repeat(points, draws, axis=0), cell.n_samples
     )
     results = {}
-    for name, cost in many.costs(TEMPERATURES if cell.n_samples == 1 else (0.5,)).items():
+    for name, cost in many.costs(temperatures).items():
         drawn, seconds = gradients(many, cost)
-        target = None if name.startswith(("concrete", "gumbel", "sgvb")) else targets.get(name, exact)
+        target = targets.get(name)
         results[name] = {"microseconds": 1e6 * seconds}
         for part, values in drawn.items():
             values = values.reshape(settings.data_sets, draws, -1)
@@ -345,7 +413,7 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     with utils.open_run(Settings, "gmm_estimators", __doc__, (), argv) as (settings, _, folder, resume):
-        pairs = dict.fromkeys([*((k, 5) for k in KS), *((3, s) for s in SAMPLES)])
+        pairs = dict.fromkeys([*((k, 5) for k in KS), *((3, s) for s in SAMPLES), (2, 1)])
         grid = [Cell(k, n_samples, moment) for k, n_samples in pairs for moment in MOMENTS]
         cells.run_cells(settings, folder, resume, grid, lambda cell: measure(cell, settings))
 

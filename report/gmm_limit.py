@@ -1,14 +1,16 @@
 """The error of the estimate against N, beside the Cramér-Rao bound: how near it comes to what any could reach.
 
 One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
-restarts each; EM, from the truth, goes towards the local maximum of the likelihood that belongs to it, and stops where
-a step gains less than 1e-8 nats per point: where the likelihood is flat, near the truth. The Fisher information of one
-point is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations, pi_1
-and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
+restarts each. From its fit or the truth, whichever is more likely, Newton's method in a trust region goes on to the
+local maximum of the likelihood: EM would stop on its way there, where overlap makes the likelihood flat. The Fisher
+information of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard
+deviations, pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
 
     python report/gmm_limit.py --out FOLDER
 
-metrics.json has for each cell the `bound`, the square roots of that diagonal, and for `estimate` and `em`:
+metrics.json has for each cell the `bound`, the square roots of that diagonal; `behind`, for each data set the
+log-likelihood of the maximum less NVIL's, nats per point; `gradient`, its largest entry at the maximum, nats per point
+and unit of `theta`; and for `estimate` and `mle`, the maximum:
 
     rms_error, median_error, bias   for each parameter, over the data sets
     bias_se                         the standard error of the bias
@@ -17,6 +19,7 @@ metrics.json has for each cell the `bound`, the square roots of that diagonal, a
 """
 
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cells
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 import gmm_vi
@@ -32,6 +36,7 @@ import utils
 from gmm_vi import Parameters
 from utils import setting
 
+import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
 
 SEPARATIONS = (1.5, 2.0, 3.0, 4.0, 6.0)
@@ -49,6 +54,8 @@ class Settings:
     restarts: int = setting(3)
     steps: int = setting(5000)
     batch_size: int = setting(128)
+    large_n: int = setting(10_000)  # from here on
+    large_n_batch_size: int = setting(512)
 
 
 def truth(separation: float) -> Parameters:
@@ -66,9 +73,12 @@ def vector(parameters: Parameters) -> np.ndarray:
 
 
 def fisher_information(parameters: Parameters, points_per_axis: int = 150) -> np.ndarray:
-    """The Fisher information of one point, by the trapezoidal rule over the plane to 9 standard deviations."""
+    """The Fisher information of one point, by the trapezoidal rule over the plane to 9 standard deviations; NaN where a
+    component is narrower than three quarters of the grid's spacing, which misses it."""
     low = (parameters.means - 9 * parameters.stds).min(axis=0)
     high = (parameters.means + 9 * parameters.stds).max(axis=0)
+    if np.any(parameters.stds < 0.75 * (high - low) / (points_per_axis - 1)):
+        return np.full([len(NAMES), len(NAMES)], np.nan)
     axes = [np.linspace(low[d], high[d], points_per_axis) for d in range(2)]
     points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
     log_joint = gmm_vi.exact_log_joint(points, parameters)
@@ -96,6 +106,56 @@ def standard_errors(parameters: Parameters, n: int) -> np.ndarray:
     return np.sqrt(np.where(variances > 0, variances, np.nan))
 
 
+def theta(parameters: Parameters, variance_floor: float) -> np.ndarray:
+    """The 14 free parameters without bounds, as `gmm_vi.Mixture` has them: log pi_k - log pi_3, mu and log scales."""
+    logits = np.log(parameters.weights[:-1] / parameters.weights[-1])
+    log_scales = 0.5 * np.log(np.maximum(np.square(parameters.stds) - variance_floor, 1e-30))
+    return np.concatenate([logits, parameters.means.ravel(), log_scales.ravel()])
+
+
+def from_theta(theta: tf.Tensor, variance_floor: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Weight logits `[3]`, means `[3, 2]` and log standard deviations `[3, 2]`."""
+    weight_logits = tf.concat([theta[:2], tf.zeros_like(theta[:1])], axis=0)
+    logstds = 0.5 * tf.math.log(variance_floor + tf.exp(2 * theta[8:]))
+    return weight_logits, tf.reshape(theta[2:8], [3, 2]), tf.reshape(logstds, [3, 2])
+
+
+# Not compiled: XLA would do so anew for every theta.
+@tf.function
+def cost(points: tf.Tensor, theta: tf.Tensor, variance_floor: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Minus the mean log-likelihood of points `[N, 2]`, nats per point, and its gradient `[14]`."""
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        log_joints = gmm_vi.log_joints(points, *from_theta(theta, variance_floor))
+        value = -tf.reduce_mean(tf.reduce_logsumexp(log_joints, axis=0))
+    return value, tape.gradient(value, theta)
+
+
+@tf.function
+def hessian(points: tf.Tensor, theta: tf.Tensor, variance_floor: float) -> tf.Tensor:
+    """Of the same `[14, 14]`."""
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        _, gradient = cost(points, theta, variance_floor)
+    return tape.jacobian(gradient, theta)
+
+
+def maximise(points: np.ndarray, start: Parameters, variance_floor: float) -> tuple[Parameters, float]:
+    """The local maximum of the likelihood of standardised points `[N, 2]` uphill from a start, under the variances'
+    floor; and the gradient's largest entry there."""
+    x = tf.constant(points)
+    found = minimize(
+        lambda theta: [value.numpy() for value in cost(x, tf.constant(theta), variance_floor)],
+        theta(start, variance_floor),
+        jac=True,
+        hess=lambda theta: hessian(x, tf.constant(theta), variance_floor).numpy(),
+        method="trust-exact",
+        options={"gtol": 1e-8},
+    )
+    logits, means, logstds = (p.numpy() for p in from_theta(tf.constant(found.x), variance_floor))
+    return Parameters(np.exp(logits - logsumexp(logits)), means, np.exp(logstds)), float(np.abs(found.jac).max())
+
+
 def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     """Draws the data sets of a cell, fits them, and compares the errors with the bound."""
     true = truth(cell.separation)
@@ -103,19 +163,30 @@ def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     points = cells.draw_points([true] * settings.data_sets, cell.n)
     standardized, centres, scales = cells.standardize(points)
     fitted = gmm_vi.Settings(
-        k=3, restarts=settings.restarts, steps=settings.steps, batch_size=settings.batch_size, seed=settings.seed
+        k=3,
+        restarts=settings.restarts,
+        steps=settings.steps,
+        batch_size=settings.batch_size if cell.n < settings.large_n else settings.large_n_batch_size,
+        seed=settings.seed,
     )
     training, _, best, seconds = cells.fit_data_sets(standardized, fitted)
-    fits: dict[str, list[Parameters]] = {"estimate": [], "em": []}
+    fits: dict[str, list[Parameters]] = {"estimate": [], "mle": []}
+    behind, gradients = [], []
+    started = time.perf_counter()
     for d, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
-        start = Parameters(true.weights, (true.means - centre) / scale, true.stds / scale)
         scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        em = gmm_vi.em_parameters(gmm_vi.fit_em(standardized[d], fitted, start))
-        for name, fit in (("estimate", scores["parameters"]), ("em", em)):
+        starts = scores["parameters"], true.standardized(centre, scale)
+        start = max(starts, key=lambda each, x=standardized[d]: gmm_vi.mean_log_likelihood(x, each))
+        mle, gradient = maximise(standardized[d], start, fitted.variance_floor)
+        behind.append(gmm_vi.mean_log_likelihood(standardized[d], mle) - scores["log_likelihood"])
+        gradients.append(gradient)
+        for name, fit in (("estimate", scores["parameters"]), ("mle", mle)):
             fit = fit.in_data_units(centre, scale)
             fits[name].append(fit.reorder(gmm_vi.match(fit, true, scale)))
     return {
-        "seconds": seconds,
+        "seconds": {**seconds, "mle": time.perf_counter() - started},
+        "behind": behind,
+        "gradient": gradients,
         "bound": dict(zip(NAMES, standard_errors(true, cell.n).tolist(), strict=True)),
         **{name: summary(each, true, cell.n) for name, each in fits.items()},
     }

@@ -93,7 +93,7 @@ def starts(settings: Settings) -> tuple[np.ndarray, list[np.ndarray]]:
     rng = np.random.default_rng(settings.seed)
     truths = [gmm_vi.draw_truth(fitted, rng) for _ in range(settings.data_sets)]
     points = cells.standardize(cells.draw_points(truths, settings.n))[0]
-    training = gmm_vi.Training(points.astype(np.float32), fitted)
+    training = gmm_estimators.NetworkTraining(points.astype(np.float32), fitted)
     return points, [variable.numpy()[:, 0] for variable in (training.mixture.unit, *training.learned)]
 
 

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = utils.with_checksum(dataclasses.replace(settings, n=len(points)), resume, points)
         if not resume:
             folder.start(settings)
-        gmm_vi.run(settings, folder, points, classes, None)
+        gmm_vi.run(settings, folder, gmm_vi.standardize(points, classes, None))
 
 
 if __name__ == "__main__":

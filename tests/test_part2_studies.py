@@ -1,11 +1,13 @@
 """The studies of part 2 under report/: what they compute, on small problems, and that they can be interrupted."""
 
 import dataclasses
+import itertools
 import json
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 sys.path.insert(0, str(tiny.PROJECT / "report"))
@@ -21,6 +23,9 @@ import gmm_real
 import gmm_scale
 import gmm_sweep
 import study
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 
 import gmm_vi
@@ -54,7 +59,11 @@ def test_a_cell_is_fitted_as_well_as_by_em():
         for name in ("weights", "means", "stds"):
             assert each["errors"]["estimate"][name] == pytest.approx(each["errors"]["em"][name], abs=0.02)
         assert each["ari"]["estimate"] > 0.9
-        assert each["found"] > 0
+        assert len(each["log_likelihood"]["restarts"]) == len(each["degenerate"]["restarts"]) == 5
+        differences = np.array(each["log_likelihood"]["restarts"]) - each["log_likelihood"]["estimate"]
+        assert np.abs(differences).min() < 1e-5  # single precision
+        assert differences.max() < 1e-3
+        assert each["em_converged"] is True
         assert each["entropy"] > 0
 
 
@@ -62,6 +71,26 @@ def test_a_fit_of_another_k_has_no_errors():
     settings = dataclasses.replace(gmm_sweep.Settings(), **SMALL)
     result = gmm_sweep.fit_cell(gmm_sweep.Cell(n=50, fitted_k=2), settings)
     assert [each["errors"] for each in result["data_sets"]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"), [({"n": 60}, True), ({"fitted_k": 2}, True), ({"separation": 2.0}, False)]
+)
+def test_cells_that_differ_in_n_or_the_fitted_k_alone_have_the_same_truths(changed, same, monkeypatch):
+    drawn, draw = [], gmm_vi.draw_data
+    monkeypatch.setattr(gmm_vi, "draw_data", lambda truth, n: drawn.append(truth) or draw(truth, n))
+    for cell in (gmm_sweep.Cell(n=30), gmm_sweep.Cell(**{"n": 30, **changed})):
+        gmm_sweep.fit_cell(cell, dataclasses.replace(gmm_sweep.Settings(), **SMALL))
+    assert len(drawn) == 4
+    for first, second in zip(drawn[:2], drawn[2:], strict=True):
+        assert np.array_equal(first.means, second.means) == same
+
+
+def test_errors_are_in_each_true_components_own_standard_deviation():
+    truth = gmm_limit.truth(4.0)
+    fit = Parameters(truth.weights + [0.01, 0.0, -0.01], truth.means + 0.1 * truth.stds, 1.2 * truth.stds)
+    errors = gmm_sweep.own_errors(fit, truth)
+    assert errors == pytest.approx({"weights": 0.01 * np.sqrt(2 / 3), "means": 0.1, "stds": 0.2})
 
 
 def test_an_interrupted_sweep_keeps_its_cells(tmp_path, monkeypatch, capsys):
@@ -120,6 +149,46 @@ def test_the_information_is_the_curvature_of_the_mean_log_likelihood():
         assert -(p @ second) / (4 * step**2) == pytest.approx(information[i, j], rel=1e-3, abs=1e-4)
 
 
+def test_the_information_is_nan_where_a_component_is_narrower_than_the_grid():
+    truth = gmm_limit.truth(2.0)
+    stds = truth.stds.copy()
+    stds[1, 0] = 0.05
+    assert np.all(np.isfinite(gmm_limit.fisher_information(truth._replace(stds=stds), points_per_axis=400)))
+    assert np.all(np.isnan(gmm_limit.fisher_information(truth._replace(stds=stds))))
+    assert np.all(np.isnan(gmm_limit.standard_errors(truth._replace(stds=stds), 100)))
+
+
+def test_unbounded_parameters_go_there_and_back():
+    truth = gmm_limit.truth(2.0)
+    weight_logits, means, logstds = gmm_limit.from_theta(tf.constant(gmm_limit.theta(truth, 1e-6)), 1e-6)
+    np.testing.assert_allclose(tf.nn.softmax(weight_logits), truth.weights)
+    np.testing.assert_allclose(means, truth.means)
+    np.testing.assert_allclose(tf.exp(logstds), truth.stds)
+
+
+@pytest.mark.parametrize("separation", [1.5, 6.0])
+def test_the_maximum_is_one(separation):
+    """Above its start and where EM stops; every parameter that moves lowers the likelihood."""
+    true = gmm_limit.truth(separation)
+    points = cells.draw_points([true], 1000)[0]
+    mle, gradient = gmm_limit.maximise(points, true, 1e-6)
+    assert gradient < 1e-6
+    score = gmm_vi.mean_log_likelihood(points, mle)
+    em = gmm_vi.em_parameters(gmm_vi.fit_em(points, gmm_vi.Settings(k=3), true))
+    assert score > gmm_vi.mean_log_likelihood(points, true)
+    assert score > gmm_vi.mean_log_likelihood(points, em) - 1e-12
+    if separation == 6.0:  # where EM gets there
+        np.testing.assert_allclose(mle.means, em.means, atol=1e-3)
+        np.testing.assert_allclose(mle.stds, em.stds, atol=1e-3)
+    for field in ("means", "stds"):
+        for i, shift in itertools.product(np.ndindex(3, 2), (-0.01, 0.01)):
+            moved = getattr(mle, field).copy()
+            moved[i] += shift
+            assert gmm_vi.mean_log_likelihood(points, mle._replace(**{field: moved})) < score
+    for shift in ([0.01, -0.01, 0.0], [-0.01, 0.0, 0.01]):
+        assert gmm_vi.mean_log_likelihood(points, mle._replace(weights=mle.weights + shift)) < score
+
+
 def test_the_summary_of_errors():
     truth = gmm_limit.truth(4.0)
     shifts = np.array([-0.02, 0.0, 0.05])
@@ -140,7 +209,10 @@ def test_a_cell_of_the_limit():
     for name, bound in result["bound"].items():
         assert 0.01 < bound < 0.3, name
         assert result["estimate"]["rms_error"][name] < 5 * bound
-        assert result["estimate"]["bias"][name] == pytest.approx(result["em"]["bias"][name], abs=0.02)
+        assert result["estimate"]["bias"][name] == pytest.approx(result["mle"]["bias"][name], abs=0.02)
+    assert len(result["behind"]) == 3
+    assert all(-1e-9 < each < 1e-3 for each in result["behind"])
+    assert all(each < 1e-6 for each in result["gradient"])
 
 
 @pytest.mark.parametrize("n_samples", [1, 3])
@@ -158,6 +230,7 @@ def test_estimators_hit_their_targets(n_samples):
     assert np.all(of["exact", "posterior"]["variance"] < 1e-6)
     np.testing.assert_allclose(of["exact", "posterior"]["cosine"], 1, atol=1e-4)
     unbiased = ["score function", "moving mean", "network", "normalised", "rws"]
+    unbiased += [name for name in results if name.startswith(("concrete", "gumbel-softmax"))]
     if n_samples > 1:
         unbiased += ["leave-one-out", "vimco"]
     for name in unbiased:
@@ -178,6 +251,56 @@ def test_estimators_hit_their_targets(n_samples):
         assert np.all(low["bias"] + 3 * noise["gumbel-softmax, 0.1", "model"] < high["bias"])
     t = 0.1 if n_samples == 1 else 0.5
     assert np.all(of[f"concrete, {t}", "posterior"]["bias"] > of[f"gumbel-softmax, {t}", "posterior"]["bias"])
+
+
+def two_components(n_samples):
+    """A fit of two components to three points, with an undecided and two decided q."""
+    state = [
+        np.ones([1, 1, 1], np.float32),
+        np.log([[[0.8, 1.2], [0.5, 1.0]]]).astype(np.float32),
+        np.array([[[-1.0, 0.0], [1.0, 0.5]]], np.float32),
+        np.array([[0.3, -0.2]], np.float32),
+        np.array([[[-1.5, 0.2], [0.8, 0.0]]], np.float32),
+        np.zeros([1, 2, 2], np.float32),
+        np.array([[0.1, 0.0]], np.float32),
+    ]
+    network = gmm_estimators.Baseline((1,), np.random.default_rng(0))
+    state += [variable.numpy() for variable in network.trainable_variables]
+    return gmm_estimators.Replicates(state, np.array([[[-0.3, 0.1], [1.4, 0.5], [-2.5, 0.3]]]), n_samples)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("relaxation", ["concrete", "gumbel_softmax"])
+def test_the_quadrature_of_a_relaxation_is_its_expectation(relaxation, temperature):
+    """Against SciPy's adaptive quadrature over the share y of the first component, by the density of Maddison et al."""
+    fit = two_components(1)
+    bound = getattr(fit, f"{relaxation}_bound")
+    got = fit.by_quadrature(bound, temperature)[0].numpy()
+    logits = fit.posterior.logits(fit.x)[0].numpy().astype(float)
+    weights, means, logstds = (p[0].numpy().astype(float) for p in fit.mixture())
+    log_pi = weights - logsumexp(weights)
+
+    def log_density(y, log_alpha):  # of log y, the measure being dy / (y_1 y_2)
+        return (
+            np.log(temperature)
+            + np.sum(log_alpha - temperature * np.log(y))
+            - 2 * logsumexp(log_alpha - temperature * np.log(y))
+        )
+
+    def integrand(log_odds, point, log_q):
+        y = np.array([1 / (1 + np.exp(-log_odds)), 1 / (1 + np.exp(log_odds))])
+        log_x = stats.norm.logpdf(point, y @ means, np.exp(y @ logstds)).sum()
+        density = np.exp(log_density(y, log_q))
+        if relaxation == "concrete":
+            return density * (log_x + log_density(y, log_pi) - log_density(y, log_q))
+        return density * (log_x + y @ (log_pi - (log_q - logsumexp(log_q))))
+
+    for n, point in enumerate(fit.x[0].numpy().astype(float)):
+        # d log-odds is dy / (y_1 y_2).
+        limit = 40 / temperature
+        middle = (logits[n, 0] - logits[n, 1]) / temperature
+        value, _ = quad(integrand, -limit, limit, (point, logits[n]), points=[-3, 0, 3, middle], limit=500)
+        assert -got[n] == pytest.approx(value, rel=1e-4, abs=1e-4)
 
 
 def test_a_bias_is_told_from_the_noise_in_it(monkeypatch):
@@ -276,6 +399,7 @@ def test_a_random_problem_is_solved(monkeypatch):
     result = gmm_problems.solve(problem)
     assert abs(result["difference"]) < 1e-3
     assert 0 <= result["kl"] < 1e-3
+    assert abs(result["em_gain"]) < 1e-3
     assert result["found"] > 0.5
     assert result["degenerate"] == {"estimate": False, "em": False}
 
