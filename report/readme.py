@@ -1,8 +1,8 @@
 """Writes the tables of README.md from report/results/: `python report/readme.py`.
 
 `report/results/PART/seed-S.json` is the metrics.json of `python PART.py --seed S`. Each table stands between two marks,
-`<!-- PART -->` and `<!-- end -->`. A test fails where one is stale. The tables of speed, `<!-- bench -->` and
-`<!-- gmm-cost -->`, are of benchmarks/results/ in the same way.
+`<!-- PART -->` and `<!-- end -->`; `<!-- variants -->` has part 3's variants. A test fails where one is stale. The
+tables of speed, `<!-- bench -->` and `<!-- gmm-cost -->`, are of benchmarks/results/ in the same way.
 """
 
 import json
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
 SEEDS = (0, 1, 2)
 ORIGINAL_STEP_MS = 0.48  # of one restart at N = 100, K = 3, as reported for the original
 
@@ -63,6 +64,32 @@ def gmvae_table() -> str:
     )
     lines = [row("10,000 test images", [f"seed {seed}" for seed in SEEDS]), "|---|" + "---:|" * len(SEEDS)]
     return "\n".join(lines + [row(label, [value(run) for run in runs]) for label, value in rows])
+
+
+def variants_table() -> str:
+    """Part 3's variants, over the runs that there are: mean, and worst to best where there are several."""
+    lines = [row("10,000 test images", ["`gmvae.py`", "`--pure`", "`--labels-per-class 10`"]), "|---|---:|---:|---:|"]
+    folders = [ROOT / "report" / "results" / name for name in ("gmvae", "gmvae-pure", "gmvae-labels/10")]
+    variants = [[json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))] for folder in folders]
+
+    def spread(values: list[float | None]) -> str:
+        if not values or values[0] is None:
+            return ""
+        mean = f"{sum(values) / len(values):.2f}"
+        return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
+
+    lines.append(row("runs, a seed each", [str(len(runs)) for runs in variants]))
+    for label, name, scale in (
+        ("accuracy by q(z&#124;x), matched one to one, %", "accuracy", 100),
+        ("accuracy by the model's own p(z&#124;x), %", "accuracy_model", 100),
+        ("error, nothing matched, %", "error", 100),
+        ("-log p(x), nats per image", "nll", 1),
+        ("lower bound, nats per image", "elbo", 1),
+    ):
+        values = [[run["test"].get(name) for run in runs] for runs in variants]
+        scaled = [[None if value is None else scale * value for value in each] for each in values]
+        lines.append(row(label, [spread(each) for each in scaled]))
+    return "\n".join(lines)
 
 
 def measured(*parts: str) -> list[dict] | None:
@@ -164,7 +191,13 @@ def gmm_cost() -> str:
     )
 
 
-TABLES = {"gmm": gmm_table, "gmvae": gmvae_table, "bench": bench_tables, "gmm-cost": gmm_cost}
+TABLES = {
+    "gmm": gmm_table,
+    "gmvae": gmvae_table,
+    "variants": variants_table,
+    "bench": bench_tables,
+    "gmm-cost": gmm_cost,
+}
 
 
 def fill(text: str) -> str:

@@ -35,6 +35,20 @@ def test_another_result_makes_the_tables_stale(readme, tmp_path, monkeypatch):
     assert readme.fill(text) != text
 
 
+def test_variants_are_told_by_mean_worst_and_best(readme, tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    for name, nlls, error in (("gmvae", (80.0, 81.0, 85.0), None), ("gmvae-labels/10", (90.0,), 0.0125)):
+        folder = tmp_path / "report" / "results" / name
+        folder.mkdir(parents=True)
+        for seed, nll in enumerate(nlls):
+            test = {"accuracy": 0.9, "accuracy_model": 0.8, "error": error, "nll": nll, "elbo": -nll}
+            (folder / f"seed-{seed}.json").write_text(json.dumps({"test": test}))
+    table = readme.variants_table()
+    assert "| runs, a seed each | 3 | 0 | 1 |" in table
+    assert "| -log p(x), nats per image | 82.00 (80.00 to 85.00) |  | 90.00 |" in table
+    assert "| error, nothing matched, % |  |  | 1.25 |" in table
+
+
 def bench_results(folder):
     """Small results of the benchmark's parts, in a project's folder."""
     machine = {"cpu": "a CPU", "cores": 2, "versions": {"numpy": "2"}}
