@@ -498,7 +498,7 @@ class Training:
             column = rng.integers(self.neighbours.shape[1], size=batches.shape)
             partners = self.images[self.neighbours[batches, column]]
         else:
-            partners = tf.reshape(distort(images.reshape(-1, PIXELS), self.settings, rng), images.shape)
+            partners = distort(images.reshape(-1, PIXELS), self.settings, rng).numpy().reshape(images.shape)
         return images, partners
 
     @functools.cached_property
