@@ -66,11 +66,11 @@ def gmvae_table() -> str:
     return "\n".join(lines + [row(label, [value(run) for run in runs]) for label, value in rows])
 
 
-def variants_table() -> str:
-    """Part 3's variants, over the runs that there are: mean, and worst to best where there are several."""
-    lines = [row("10,000 test images", ["`gmvae.py`", "`--pure`", "`--labels-per-class 10`"]), "|---|---:|---:|---:|"]
+def variants() -> dict[str, list[str]]:
+    """Part 3's variants by default, with --pure and with 100 labels, over the runs that there are: by name of a score
+    its mean, and worst to best where there are several. Shares are in %."""
     folders = [ROOT / "report" / "results" / name for name in ("gmvae", "gmvae-pure", "gmvae-labels/10")]
-    variants = [[json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))] for folder in folders]
+    runs = [[json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))] for folder in folders]
 
     def spread(values: list[float | None]) -> str:
         if not values or values[0] is None:
@@ -78,18 +78,26 @@ def variants_table() -> str:
         mean = f"{sum(values) / len(values):.2f}"
         return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
 
-    lines.append(row("runs, a seed each", [str(len(runs)) for runs in variants]))
-    for label, name, scale in (
-        ("accuracy by q(z&#124;x), matched one to one, %", "accuracy", 100),
-        ("accuracy by the model's own p(z&#124;x), %", "accuracy_model", 100),
-        ("error, nothing matched, %", "error", 100),
-        ("-log p(x), nats per image", "nll", 1),
-        ("lower bound, nats per image", "elbo", 1),
-    ):
-        values = [[run["test"].get(name) for run in runs] for runs in variants]
-        scaled = [[None if value is None else scale * value for value in each] for each in values]
-        lines.append(row(label, [spread(each) for each in scaled]))
-    return "\n".join(lines)
+    found = {"runs": [str(len(each)) for each in runs]}
+    for name, scale in {"accuracy": 100, "accuracy_model": 100, "error": 100, "nll": 1, "elbo": 1}.items():
+        values = [[run["test"].get(name) for run in each] for each in runs]
+        found[name] = [spread([None if value is None else scale * value for value in each]) for each in values]
+    return found
+
+
+def variants_table() -> str:
+    """Part 3's variants."""
+    found = variants()
+    lines = [row("10,000 test images", ["`gmvae.py`", "`--pure`", "`--labels-per-class 10`"]), "|---|---:|---:|---:|"]
+    labels = {
+        "runs": "runs, a seed each",
+        "accuracy": "accuracy by q(z&#124;x), matched one to one, %",
+        "accuracy_model": "accuracy by the model's own p(z&#124;x), %",
+        "error": "error, nothing matched, %",
+        "nll": "-log p(x), nats per image",
+        "elbo": "lower bound, nats per image",
+    }
+    return "\n".join(lines + [row(label, found[name]) for name, label in labels.items()])
 
 
 def measured(*parts: str) -> list[dict] | None:
