@@ -443,12 +443,12 @@ class Training:
         self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
         steps = max(1, self.round_epochs) * (self.n // self.refinement_batch_size)
         self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps, restarts=True)
-        # One row for each epoch that is done.
+        # XLA's convolutions take twice as long as TensorFlow's own.
+        self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         self.compile_seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
-        # XLA's convolutions take twice as long as TensorFlow's own.
-        self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
+        # One row for each epoch that is done.
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
@@ -585,15 +585,14 @@ class Training:
             first = epoch < self.classifier_epochs
             size = self.classifier_batch_size if first else self.refinement_batch_size
             images = tf.zeros([self.n // size, size, PIXELS], tf.uint8)
-            n_labelled = min(len(self.labelled), self.settings.labelled_batch_size)
-            labelled = (
-                tf.zeros([len(images), n_labelled, PIXELS], tf.uint8),
-                tf.zeros([len(images), n_labelled], tf.int32),
-            )
             if first:
                 self.classifier_epoch(images, images, tf.constant(0))
             else:
-                self.refinement_epoch(images, tf.zeros(images.shape[:2], tf.int32), *labelled, tf.constant(0))
+                clusters = tf.zeros(images.shape[:2], tf.int32)
+                n_labelled = min(len(self.labelled), self.settings.labelled_batch_size)
+                self.refinement_epoch(
+                    images, clusters, images[:, :n_labelled], clusters[:, :n_labelled], tf.constant(0)
+                )
         else:
             images = tf.zeros([self.n // self.settings.batch_size, self.settings.batch_size, PIXELS], tf.bool)
             q_z = tf.zeros([*images.shape[:2], self.settings.k])
@@ -1138,7 +1137,7 @@ def table(metrics: dict[str, Any]) -> str:
         ("accuracy_model", "accuracy, p(z|x)            [%]"),
     ):
         lines.append(f"{label:<34}{100 * test[name]:>10.2f}{100 * train[name]:>10.2f}")
-    if test["error"] is not None:
+    if test.get("error") is not None:  # none in an older run's file
         lines.append(f"{'error, q(z|x)               [%]':<34}{100 * test['error']:>10.2f}")
     lines.append(f"{'normalised mutual information':<34}{test['nmi']:>10.4f}{train['nmi']:>10.4f}")
     lines.append(f"{'adjusted Rand index':<34}{test['ari']:>10.4f}{train['ari']:>10.4f}")

@@ -382,7 +382,7 @@ def open_run(
             run; or a file cannot be written in the block.
     """
     given, resume = parse_settings(settings_type, description, argv)
-    out = given.get("out") or (default_out(given) if default_out else settings_type.out)
+    out = given["out"] if "out" in given else default_out(given) if default_out else settings_type.out
     folder = RunFolder(out, script)
     folder.check_writable()
     try:

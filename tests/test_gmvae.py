@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib
+import json
 import os
 import shutil
 import struct
@@ -878,6 +879,16 @@ def test_resuming_a_finished_run_trains_nothing_and_draws_the_figures_again(fini
     assert {name: after[name] for name in before} == before
     assert {Path(name).name for name in after} == {p.name for p in finished.iterdir()}
     assert f"{metrics['test']['elbo']:.2f}" in capsys.readouterr().out
+
+
+def test_a_finished_run_without_a_share_of_errors_in_its_file_is_drawn_again(finished, tmp_path, capsys):
+    out = tmp_path / "older"
+    shutil.copytree(finished, out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    del metrics["test"]["error"]
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    gmvae.main(["--resume", "--out", str(out)])
+    assert "error" not in capsys.readouterr().out
 
 
 def test_resuming_what_cannot_be_resumed_is_refused(finished, tmp_path, capsys):
