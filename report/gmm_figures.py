@@ -410,7 +410,7 @@ def estimators_figure(versus: str, part: str) -> Drawn:
         column[0].set(title=moment, yscale="log")
         column[1].set(yscale="log")
         column[2].set(xlabel="samples $S$, at $K = 3$" if versus == "samples" else "components $K$, at $S = 5$")
-    for row, label in zip(grid, ("standard deviation", "bias", "cosine to the exact"), strict=True):
+    for row, label in zip(grid, ("std, nats per point", "bias, nats per point", "cosine to the exact"), strict=True):
         row[0].set_ylabel(label)
     figure.legend(*grid[2, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     if versus == "samples":
