@@ -1,11 +1,12 @@
-"""Estimators of the bound's gradient side by side: bias, variance, direction and cost, on the same points.
+"""Estimators of the bound's gradient side by side: bias, variance and direction, on the same points and samples.
 
 On each of ten data sets the algorithm of gmm_vi.py, but with NVIL's own baseline, a network of x that learns on the way
 (Mnih & Gregor 2014, section 2.3), gives parameters at its start (step 20), midway (250) and at the end (5000). At each,
-every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. They are compared,
-for the model's and the posterior's parameters apart, with two gradients that are exact: of the bound, by the sum over
-z; and of what the estimator targets, by the sum over all counts of its samples' components, or for a relaxation of two
-components by quadrature.
+every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. In a cell all begin
+with the same random numbers, so that those of one-hot samples see the same ones. They are compared, for the model's and
+the posterior's parameters apart, with two gradients that are exact: of the bound, by the sum over z; and of what the
+estimator targets, by the sum over all counts of its samples' components, or for a relaxation of two components by
+quadrature. What a step of each takes in time gmm_race.py measures, as only there do baselines learn.
 
     exact              the sum over z, no sample
     score function     zs.nvil without a baseline
@@ -20,8 +21,8 @@ components by quadrature.
 
     python report/gmm_estimators.py --out FOLDER
 
-metrics.json has for each cell (K, samples, moment) and each estimator `microseconds`, the time of one gradient, and for
-`model` and `posterior`, each a list with an entry for each data set:
+metrics.json has for each cell (K, samples, moment) and each estimator, for `model` and `posterior`, lists with an entry
+for each data set:
 
     norm, target_norm   of the bound's exact gradient and of the target's
     bias                norm of the mean gradient less the bound's
@@ -33,7 +34,6 @@ metrics.json has for each cell (K, samples, moment) and each estimator `microsec
 import functools
 import itertools
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,9 +312,8 @@ class Replicates(tf.Module):
         return -tf.reduce_sum(mean_weights * (log_p + log_q), axis=-1)
 
 
-def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> tuple[dict[str, np.ndarray], float]:
-    """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`; and the
-    seconds that one of them takes, the least of five times, as others may be at work."""
+def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> dict[str, np.ndarray]:
+    """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`."""
 
     @tf.function(jit_compile=True)
     def compiled() -> dict[str, list[tf.Tensor]]:
@@ -322,16 +321,10 @@ def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> tuple[di
             total = tf.reduce_sum(tf.reduce_mean(cost(), axis=-1))
         return tape.gradient(total, replicates.learned, unconnected_gradients="zero")
 
-    values = compiled()
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        values = compiled()
-        seconds.append(time.perf_counter() - started)
-    flat = {
-        part: -np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1) for part, each in values.items()
+    return {
+        part: -np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1)
+        for part, each in compiled().items()
     }
-    return flat, min(seconds) / replicates.mixture.means.shape[0]
 
 
 def compare(drawn: np.ndarray, exact: np.ndarray, target: np.ndarray | None) -> dict[str, list[float] | None]:
@@ -388,25 +381,25 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     points, states = trajectory(cell.k, settings)
     state, draws = states[cell.moment], settings.draws
     single = Replicates(state, points, cell.n_samples)
-    exact, _ = gradients(single, single.exact)
+    exact = gradients(single, single.exact)
     temperatures = TEMPERATURES if cell.n_samples == 1 else (0.5,)
     targets = dict.fromkeys(UNBIASED, exact)
-    targets |= {"vimco": gradients(single, single.vimco_target)[0], "rws": gradients(single, single.rws_target)[0]}
+    targets |= {"vimco": gradients(single, single.vimco_target), "rws": gradients(single, single.rws_target)}
     if cell.k == 2:
         bounds = {"concrete": single.concrete_bound, "gumbel-softmax": single.gumbel_softmax_bound}
         for (name, bound), t in itertools.product(bounds.items(), temperatures):
-            targets[f"{name}, {t}"], _ = gradients(single, functools.partial(single.by_quadrature, bound, t))
+            targets[f"{name}, {t}"] = gradients(single, functools.partial(single.by_quadrature, bound, t))
     many = Replicates(
         [np.repeat(value, draws, axis=0) for value in state], np.repeat(points, draws, axis=0), cell.n_samples
     )
     results = {}
     for name, cost in many.costs(temperatures).items():
-        drawn, seconds = gradients(many, cost)
+        zs.set_seed(settings.seed + 1)  # the same samples for all, and others than drew the points
         target = targets.get(name)
-        results[name] = {"microseconds": 1e6 * seconds}
-        for part, values in drawn.items():
-            values = values.reshape(settings.data_sets, draws, -1)
-            results[name][part] = compare(values, exact[part], target[part] if target else None)
+        results[name] = {
+            part: compare(values.reshape(settings.data_sets, draws, -1), exact[part], target[part] if target else None)
+            for part, values in gradients(many, cost).items()
+        }
     return {"estimators": results}
 
 
