@@ -66,7 +66,7 @@ def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
         fitted = gmm_vi.Settings(
             k=k, restarts=settings.restarts, steps=settings.steps, batch_size=settings.batch_size, seed=settings.seed
         )
-        training, _, best, times = cells.fit_data_sets(standardized, fitted)
+        training, best, times = cells.fit_data_sets(standardized, fitted)
         for d, points in enumerate(standardized):
             scores = gmm_vi.evaluate(training, (d, int(best[d])), points)
             entropy = cells.entropy(scores["responsibilities"])

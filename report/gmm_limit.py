@@ -169,7 +169,7 @@ def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
         batch_size=settings.batch_size if cell.n < settings.large_n else settings.large_n_batch_size,
         seed=settings.seed,
     )
-    training, _, best, seconds = cells.fit_data_sets(standardized, fitted)
+    training, best, seconds = cells.fit_data_sets(standardized, fitted)
     fits: dict[str, list[Parameters]] = {"estimate": [], "mle": []}
     behind, gradients = [], []
     started = time.perf_counter()

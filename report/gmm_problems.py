@@ -75,7 +75,7 @@ def solve(problem: Cell) -> dict[str, Any]:
     truth = gmm_vi.draw_truth(settings, np.random.default_rng([settings.seed, 0]))
     points = gmm_vi.draw_data(truth, settings.n)[0] * problem.scale + problem.offset
     standardized = cells.standardize(points[None])[0]
-    training, _, best, seconds = cells.fit_data_sets(standardized, settings)
+    training, best, seconds = cells.fit_data_sets(standardized, settings)
     scores = gmm_vi.evaluate(training, (0, int(best[0])), standardized[0])
     em = gmm_vi.fit_em(standardized[0], settings)
     em_score = float(em.score(standardized[0]))

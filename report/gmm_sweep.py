@@ -16,7 +16,6 @@ metrics.json has for each cell its settings, the seconds of NVIL and of EM, and 
     errors           estimate, em: root-mean-square errors after matching, of means and stds in the true component's
                      own standard deviations; null where the fitted K is not the true one
     ari              adjusted Rand index of q's most probable components, and of the true posterior's
-    entropy          sum over the points of the entropy of q(z|x), nats
 """
 
 import dataclasses
@@ -121,7 +120,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         seed=settings.seed,
     )
 
-    training, _, best, seconds = cells.fit_data_sets(standardized, fitted)
+    training, best, seconds = cells.fit_data_sets(standardized, fitted)
     log_likelihoods = training.measure(training.points)[0].numpy() - np.log(scales).sum(axis=-1, keepdims=True)
     degenerate = gmm_vi.is_degenerate(np.exp(training.mixture()[2].numpy()), fitted.variance_floor)  # both [D, R]
     started = time.perf_counter()
@@ -182,7 +181,6 @@ def score(
             "estimate": float(adjusted_rand_score(classes, q.argmax(axis=-1))),
             "truth": float(adjusted_rand_score(classes, log_joints["truth"].argmax(axis=-1))),
         },
-        "entropy": cells.entropy(q),
         "degenerate": degenerate,
     }
 

@@ -49,7 +49,6 @@ def data_set(error=0.1, estimate=-4.0, em=-4.0, restarts=(-4.0, -4.5), degenerat
         "kl": 1e-5,
         "errors": {"estimate": errors, "em": errors},
         "ari": {"estimate": ari, "truth": 0.95},
-        "entropy": 3.0,
     }
 
 
