@@ -780,15 +780,24 @@ def read_data(settings: Settings, given: dict[str, Any]) -> tuple[np.ndarray, np
             raise InputError(f"--n {settings.n}: wanted at least as many points as components, --k {settings.k}")
         truth = draw_truth(settings, np.random.default_rng([settings.seed, 0]))
         return *draw_data(truth, settings.n), truth
-    for name in ("n", "separation"):
-        if name in given:
-            raise InputError(f"{utils.option(name)} {given[name]}: is for drawn points; leave it out with --data")
+    refuse_drawing(given)
     points = utils.read_points(settings.data)
     if len(points) < settings.k:
         raise InputError(
             f"--data {settings.data}: has {len(points)} points for --k {settings.k}; wanted at least as many"
         )
     return points, None, None
+
+
+def refuse_drawing(given: dict[str, Any]) -> None:
+    """Settings of drawn points are not for given ones.
+
+    Raises:
+        InputError: one was given.
+    """
+    for name in ("n", "separation"):
+        if name in given:
+            raise InputError(f"{utils.option(name)} {given[name]}: is for drawn points; leave it out with --data")
 
 
 def main(argv: list[str] | None = None) -> None:

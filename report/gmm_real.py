@@ -39,11 +39,14 @@ def read(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def main(argv: list[str] | None = None) -> None:
     """The command line: that of gmm_vi.py, where --data is the name of a data set."""
-    with utils.open_run(gmm_vi.Settings, "gmm_real", __doc__, gmm_vi.PICTURED, argv) as (settings, _, folder, resume):
+    with utils.open_run(gmm_vi.Settings, "gmm_real", __doc__, gmm_vi.PICTURED, argv) as opened:
+        settings, given, folder, resume = opened
         if resume and not folder.is_unfinished:
             return
         if settings.data not in DATA:
-            raise utils.InputError(f"--data {settings.data}: wanted one of {', '.join(DATA)}")
+            found = "is missing" if settings.data is None else settings.data
+            raise utils.InputError(f"--data {found}: wanted one of {', '.join(DATA)}")
+        gmm_vi.refuse_drawing(given)
         zs.set_seed(settings.seed)
         points, classes = read(settings.data)
         settings = utils.with_checksum(dataclasses.replace(settings, n=len(points)), resume, points)

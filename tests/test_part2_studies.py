@@ -435,6 +435,12 @@ def test_real_points(name, n, first, tmp_path):
 def test_other_real_points_are_refused(tmp_path, capsys):
     said = tiny.refused(gmm_real.main, ["--data", "roses", "--out", tmp_path / "no"], capsys)
     assert "--data roses: wanted one of iris, wine" in said
+    said = tiny.refused(gmm_real.main, ["--out", tmp_path / "no"], capsys)
+    assert "--data is missing: wanted one of iris, wine" in said
+    for option in ("--n", "--separation"):
+        said = tiny.refused(gmm_real.main, ["--data", "iris", option, "7", "--out", tmp_path / "no"], capsys)
+        assert f"{option} 7" in said
+        assert "is for drawn points" in said
 
 
 def test_the_peak_memory_of_a_process():
