@@ -9,7 +9,9 @@ Inference: a discrete posterior q(z | x) whose logits are one quadratic function
 lower bound  E_q[log p(x, z) - log q(z | x)] <= log p(x)  rises by stochastic gradients of `zs.nvil` (Mnih & Gregor
 2014), which needs no derivative through the discrete z. Two samples of z are drawn for each point, and the learning
 signal of each is the other's baseline (Kool, van Hoof & Welling 2019). The family of q contains the true posterior, so
-the bound can close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood.
+the bound can close, and its maximum over pi, mu, sigma and q is the maximum of the likelihood. Where there are many
+more points than a batch holds, the noise of the batches keeps the estimate a little below it: EM on all points, and at
+millions of points even the truth, can be more likely.
 
 The likelihood of a mixture has no largest value: a component that shrinks onto one point sends it to infinity. Two
 guards: the variances have a floor, 1e-6 of a column's variance (the same as `reg_covar` of the EM that we compare
@@ -537,7 +539,8 @@ def run(settings: Settings, folder: RunFolder, data: Data) -> None:
     training = Training(points, settings)
     curves, times = fit(training, shown, settings, folder)
     restart, kept_out = choose_restart(training)
-    # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum.
+    # EM, our peer, and EM from our estimate: what it still gains tells whether that is a maximum, as finely as
+    # `converged` asks, which the noise of batches is below.
     sample = points if n <= settings.em_points else rng.choice(points, settings.em_points, replace=False)
     sample = sample.astype(np.float64)
     em_fit = fit_em(sample, settings)

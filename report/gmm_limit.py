@@ -1,16 +1,17 @@
-"""The error of the estimate against N, beside the Cramér-Rao bound: how near it comes to what any could reach.
+"""The error of a maximum of the likelihood, and of NVIL, against N, beside the Cramér-Rao bound.
 
 One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
 restarts each. From its fit or the truth, whichever is more likely, Newton's method in a trust region goes on to the
-local maximum of the likelihood: EM would stop on its way there, where overlap makes the likelihood flat. The Fisher
+maximum next to it: EM would stop on its way there, where overlap makes the likelihood flat. With few points and much
+overlap that is not always the highest of the sound maxima. The Fisher
 information of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard
 deviations, pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
 
     python report/gmm_limit.py --out FOLDER
 
 metrics.json has for each cell the `bound`, the square roots of that diagonal; `behind`, for each data set the
-log-likelihood of the maximum less NVIL's, nats per point; `gradient`, its largest entry at the maximum, nats per point
-and unit of `theta`; and for `estimate` and `mle`, the maximum:
+log-likelihood of that maximum less NVIL's, nats per point; `gradient`, its largest entry at the maximum, nats per point
+and unit of `theta`; and for `estimate`, NVIL's, and `mle`, that maximum:
 
     rms_error, median_error, bias   for each parameter, over the data sets
     bias_se                         the standard error of the bias
