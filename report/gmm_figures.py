@@ -14,7 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import gmm_limit
 import gmm_real
+import gmm_sweep
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,8 +36,8 @@ LABELS = {
     "n": "points $N$",
     "k": "components $K$",
     "separation": "separation ($\\sigma$)",
-    "weight_ratio": "range of $\\pi$",
-    "std_ratio": "range of $\\sigma$",
+    "weight_ratio": "largest / smallest $\\pi$",
+    "std_ratio": "widest / narrowest $\\sigma$",
     "anisotropy": "anisotropy",
     "fitted_k": "fitted $K$, the truth is 3",
 }
@@ -56,9 +58,46 @@ def read(name: str) -> dict[str, Any]:
 
 def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shade: float = 0.2, **style: Any) -> None:
     """Median and quartiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
-    low, middle, high = np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
+    low, middle, high = quartiles(values)
     (line,) = axes.plot(x, middle, **style)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
+
+
+def quartiles(values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Of each row, `[3, rows]`."""
+    return np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
+
+
+def crosses(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
+    """The same as crosses with bars."""
+    low, middle, high = quartiles(values)
+    axes.errorbar(x, middle, yerr=(middle - low, high - middle), fmt="x", markersize=3.5, elinewidth=0.6, **style)
+
+
+def shares(axes: Axes, x: Sequence[float], counts: Sequence[int], total: int, **style: Any) -> None:
+    """How many of the data sets at each x, %, with 95 % intervals (Wilson)."""
+    intervals = [binomtest(count, total).proportion_ci(method="wilson") for count in counts]
+    low, high = 100 * np.array([(each.low, each.high) for each in intervals]).T
+    (line,) = axes.plot(x, 100 * np.divide(counts, total), **style)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+
+
+def marked(axes: Axes, x: Sequence[float], values: Sequence[float], clear: Sequence[bool], **style: Any) -> None:
+    """Values with marks, filled where they are clear of the noise in them."""
+    axes.plot(x, values, marker="o", markersize=3.5, markerfacecolor="white", **style)
+    filled = [pair for pair, each in zip(zip(x, values, strict=True), clear, strict=True) if each]
+    axes.plot(*zip(*filled, strict=True) if filled else ([], []), "o", markersize=3.5, color=style["color"])
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def on_threads(result: dict[str, Any]) -> str:
+    """On how many threads a study ran."""
+    threads = result["config"]["threads"]
+    return f"{threads} thread" + ("s" if threads > 1 else "")
 
 
 def sweep(axis: str) -> tuple[list[float], list[list[dict[str, Any]]]]:
@@ -100,8 +139,7 @@ def n_figure() -> Drawn:
     for i, (name, label) in enumerate(PARAMETERS.items()):
         colour = utils.COLOURS[i]
         band(errors, n, [[d["errors"]["estimate"][name] for d in row] for row in data_sets], color=colour, label=label)
-        em = [np.median([d["errors"]["em"][name] for d in row]) for row in data_sets]
-        errors.plot(n, em, color=colour, linestyle="", marker="x", markersize=4)
+        crosses(errors, n, [[d["errors"]["em"][name] for d in row] for row in data_sets], color=colour)
     errors.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="EM")
     errors.plot(n, np.divide(1, np.sqrt(n)), color="0.6", linestyle=":", label="$N^{-1/2}$")
     errors.set(xscale="log", yscale="log", ylabel="RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)")
@@ -111,6 +149,7 @@ def n_figure() -> Drawn:
         band(likelihood, n, gains, **style)
     likelihood.plot(n, np.divide(14 / 2, n), color="0.6", linestyle=":", label="parameters / $2N$")
     likelihood.set_yscale("symlog", linthresh=1e-4)
+    likelihood.axhspan(-1e-4, 1e-4, color="0.93", linewidth=0)
     likelihood.set(xscale="log", ylabel="log-likelihood less the truth's,\nnats per point")
     likelihood.legend()
     for name, label, colour, line in POSTERIORS:
@@ -125,15 +164,30 @@ def n_figure() -> Drawn:
         np.log(n[1:]), [np.log(np.median([d["errors"]["estimate"]["means"] for d in row])) for row in data_sets[1:]], 1
     )[0]
     every = [d for row in data_sets for d in row]
+    times = [
+        np.median([d["errors"]["estimate"][name] / d["errors"]["em"][name] for d in data_sets[-1]])
+        for name in PARAMETERS
+    ]
     behind = n[-1] * np.median([d["log_likelihood"]["em"] - d["log_likelihood"]["estimate"] for d in data_sets[-1]])
     return figure, (
         f"From N = {n[0]} to {n[-1]:,} the median error of the means falls from {first:.2f} to {last:.4f} of "
         f"their components' standard deviations, as N to the power of {slope:.2f} from N = {n[1]} on. NVIL came "
         f"within 1e-3 nats per point of the best known likelihood on {sum(solved(d, 'estimate') for d in every)} of "
         f"{len(every)} data sets, the best EM run on {sum(solved(d, 'em') for d in every)}; at N = {n[-1]:,}, where "
-        f"that is no fine measure, the log-likelihood of all points is {behind:.1f} nats below EM's. The mixtures are "
-        "the same for every N; bands are quartiles over 20 data sets, from N = 10,000 on over the first 5."
+        f"that is no fine measure, the log-likelihood of all points is {behind:.1f} nats below EM's, which sees all "
+        f"points at every step, and the errors of weights, means and standard deviations are in the median "
+        f"{listed([f'{each:.1f}' for each in times])} times EM's: the noise of batches. The mixtures are the same for "
+        "every N. In the grey the axis is linear; bands and bars are quartiles over 20 data sets, from N = 10,000 on "
+        "over the first 5."
     )
+
+
+def plot_solved(axes: Axes, x: Sequence[float], data_sets: Sequence[Sequence[dict[str, Any]]]) -> None:
+    """On what share of the data sets each fit is as good as the best known."""
+    marks = {"estimate": {"marker": "o", "markersize": 5, "markerfacecolor": "white"}, "em": {"marker": "."}}
+    for fit, style in FITS.items():  # EM's dots fit into NVIL's rings
+        counts = [sum(solved(d, fit) for d in row) for row in data_sets]
+        shares(axes, x, counts, len(data_sets[0]), **style, **marks[fit])
 
 
 def truth_figure() -> Drawn:
@@ -149,19 +203,17 @@ def truth_figure() -> Drawn:
             colour = utils.COLOURS[i]
             ours = [[d["errors"]["estimate"][parameter] for d in row] for row in data_sets]
             band(errors, x, ours, color=colour, label=f"{label}, NVIL")
-            em = [np.median([d["errors"]["em"][parameter] for d in row]) for row in data_sets]
-            errors.plot(x, em, color=colour, linestyle="", marker="x", markersize=3, label=f"{label}, EM")
+            crosses(errors, x, [[d["errors"]["em"][parameter] for d in row] for row in data_sets], color=colour)
+        errors.errorbar([], [], yerr=[], fmt="x", markersize=3.5, elinewidth=0.6, color="0.3", label="error of EM")
         errors.set_yscale("log")
-        for fit, style in FITS.items():
-            share = [100 * np.mean([solved(d, fit) for d in row]) for row in data_sets]
-            optima.plot(x, share, marker=".", **style)
+        plot_solved(optima, x, data_sets)
         singles = [[found(d) for d in row] for row in data_sets]
-        band(optima, x, singles, color="0.5", linestyle="--", label="restarts of NVIL")
+        band(optima, x, singles, color="0.3", linestyle="-.", label="restarts of NVIL")
         for fit, label, colour, line in POSTERIORS:
             values = [[d["ari"][fit] for d in row] for row in data_sets]
             band(rand, x, values, color=colour, linestyle=line, label=label)
         kl = [[max(d["kl"], 1e-9) for d in row] for row in data_sets]
-        band(divergence, x, kl, color=utils.COLOURS[4], label="KL(q || posterior)")
+        band(divergence, x, kl, color=utils.COLOURS[4])
         divergence.set(yscale="log", xlabel=LABELS[name])
         if name != "k":
             divergence.set_xscale("log", base=2)
@@ -174,30 +226,39 @@ def truth_figure() -> Drawn:
     for row, label in zip(
         grid,
         (
-            "RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)",
+            "RMS error\n($\\mu$, $\\sigma$ in own $\\sigma$)",
             "best optimum found, %",
             "adjusted Rand index",
-            "nats per point",
+            "KL($q$ || posterior),\nnats per point",
         ),
         strict=True,
     ):
         row[0].set_ylabel(label)
-        row[-1].legend(fontsize=5, handlelength=1.2)
+    of_label = {
+        label: handle for axes in grid[:3, 0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
     x, data_sets = sweep("separation")
     near, far = data_sets[0], data_sets[-1]
     error = [np.median([d["errors"]["estimate"]["means"] for d in row]) for row in (near, far)]
-    singles = [np.mean([found(d) for d in row]) for row in (near, far)]
-    every = [d for name in axes_names for row in sweep(name)[1] for d in row]
+    singles = [np.median([found(d) for d in row]) for row in (near, far)]
+    # The cells where nothing is changed are the same on every axis.
+    distinct = {
+        str(cell["cell"]): cell["data_sets"] for name in axes_names for cell in read(f"gmm-sweep/{name}")["cells"]
+    }
+    every = [d for row in distinct.values() for d in row]
     unfinished = sum(not d["em_converged"] for d in every)
-    listed = "; ".join(f"{name.replace('_', ' ')} {count}" for name, count in zip(axes_names, words, strict=True))
+    counts = "; ".join(f"{name.replace('_', ' ')} {count}" for name, count in zip(axes_names, words, strict=True))
     return figure, (
         f"From a separation of {x[0]} to {x[-1]} the median error of the means goes from {error[0]:.2f} to "
-        f"{error[1]:.3f} of their components' standard deviations, and the share of restarts within 1e-3 nats per "
-        f"point of the best known likelihood from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the best "
-        f"restart and the best EM run came as near: {listed}. EM is scikit-learn's as users have it: 20 starts by "
-        f"k-means, at most 1,000 iterations, in which its best run did not converge on {unfinished} of {len(every)} "
-        "data sets. N = 500; only the closest pair of means is at the given separation, so that at large K most are "
-        "farther apart; bands are quartiles over 20 data sets."
+        f"{error[1]:.3f} of their components' standard deviations, and the median share of restarts within 1e-3 nats "
+        f"per point of the best known likelihood from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the "
+        f"best restart and the best EM run came as near: {counts}. What EM missed is NVIL's own best restart, so that "
+        "this compares starts rather than methods: the seeds of k-means++ as they are, for NVIL, and the clusters of "
+        "k-means, for EM. EM is scikit-learn's as users have it: 20 starts, at most 1,000 iterations, in which its "
+        f"best run did not converge on {unfinished} of the {len(every)} distinct data sets. N = 500; only the closest "
+        "pair of means is at the given separation, so that at large K most are farther apart; bands and bars are "
+        "quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of data sets."
     )
 
 
@@ -209,12 +270,11 @@ def fitted_k_figure() -> Drawn:
     for fit, style in FITS.items():
         gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
         band(likelihood, k, gains, **style)
-        share = [100 * np.mean([solved(d, fit) for d in row]) for row in data_sets]
-        optima.plot(k, share, marker=".", **style)
+    plot_solved(optima, k, data_sets)
     likelihood.axhline(0, color="0.6", linewidth=0.8)
     likelihood.set_yscale("symlog", linthresh=0.01)
     singles = [[found(d) for d in row] for row in data_sets]
-    band(optima, k, singles, color="0.5", linestyle="--", label="restarts of NVIL")
+    band(optima, k, singles, color="0.3", linestyle="-.", label="restarts of NVIL")
     for fit, label, colour, line in POSTERIORS:
         values = [[d["ari"][fit] for d in row] for row in data_sets]
         band(rand, k, values, color=colour, linestyle=line, label=label)
@@ -232,73 +292,101 @@ def fitted_k_figure() -> Drawn:
         f"The adjusted Rand index is {few:.2f} with two fitted components, {right:.2f} with three and {many:.2f} with "
         f"six, whose log-likelihood is {1e3 * gain:.0f}e-3 nats per point above the truth's. With six, NVIL missed "
         f"the best known likelihood on {missed[0][1]} of {len(data_sets[5])} data sets and the best of 20 EM runs on "
-        f"{missed[1][1]}, degenerate fits among them. N = 500; bands are quartiles over data sets."
+        f"{missed[1][1]}, degenerate fits among them. N = 500; bands are quartiles over data sets, of the shares of "
+        "data sets 95 % intervals (Wilson)."
     )
 
 
+OF_GAUSS = 0.6745  # the median of a normal error's size over its standard deviation
+
+
+def at_the_bound(separation: float, data_sets: int, studies: int = 1000) -> dict[str, np.ndarray]:
+    """What many studies of as many data sets would find where errors are normal with the bound's covariance: medians
+    over the parameters of error and bias over the bound's, `[studies]`."""
+    covariance = np.linalg.inv(gmm_limit.fisher_information(gmm_limit.truth(separation)))
+    errors = np.random.default_rng(0).multivariate_normal(
+        np.zeros(len(covariance)), covariance, size=(studies, data_sets), method="cholesky"
+    ) / np.sqrt(np.diag(covariance))
+    found = {
+        "median_error": np.median(np.abs(errors), axis=1) / OF_GAUSS,
+        "rms_error": np.sqrt(np.mean(np.square(errors), axis=1)),
+        "bias": np.abs(errors.mean(axis=1)),
+    }
+    return {name: np.median(values, axis=-1) for name, values in found.items()}
+
+
 def limit_figure() -> Drawn:
-    """Error, bias and coverage of the maximum of the likelihood against N, beside the Cramér-Rao bound, and NVIL's."""
-    cells = read("gmm-limit")["cells"]
+    """Error, bias and coverage of a maximum of the likelihood against N, beside the Cramér-Rao bound, and NVIL's."""
+    cells, config = read("gmm-limit")["cells"], read("gmm-limit")["config"]
+    separations = sorted({cell["cell"]["separation"] for cell in cells})
+    n = sorted({cell["cell"]["n"] for cell in cells})
     figure = Figure(figsize=(WIDTH, 4.4))
-    (errors, ratios), (biases, coverages) = figure.subplots(2, 2)
-    of_gauss = 0.6745  # median of |error| over its standard deviation
-    words, followed = [], []
-    for i, separation in enumerate(sorted({cell["cell"]["separation"] for cell in cells})):
-        chosen = sorted(
-            (cell for cell in cells if cell["cell"]["separation"] == separation), key=lambda cell: cell["cell"]["n"]
-        )
-        n = [cell["cell"]["n"] for cell in chosen]
-        bound = np.array([list(cell["bound"].values()) for cell in chosen])
+    (medians, squares), (biases, coverages) = figure.subplots(2, 2)
+    ratios = {"median_error": medians, "rms_error": squares}
+    chance = [at_the_bound(separation, config["data_sets"]) for separation in separations]
+    by_chance = {}
+    for name, axes in ratios.items():
+        low, high = np.quantile(np.concatenate([each[name] for each in chance]), (0.025, 0.975))
+        by_chance[name] = f"{low:.2f} to {high:.2f}"
+        axes.axhspan(low, high, color="0.85", linewidth=0, label="at the bound, 95 %")
+    told: dict[str, list[str]] = {name: [] for name in ("first", "rms_error", "median_error", "coverage", "biased")}
+    ours_at_most, behind = (0.0, 0.0), 0.0
+    for separation, alone, colour in zip(separations, chance, utils.COLOURS, strict=False):
+        chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
+        bound = np.array([list(chosen[each]["bound"].values()) for each in n])
         mle, ours = (
-            {name: np.array([list(cell[fit][name].values()) for cell in chosen]) for name in chosen[0][fit]}
+            {name: np.array([list(chosen[each][fit][name].values()) for each in n]) for name in chosen[n[0]][fit]}
             for fit in ("mle", "estimate")
         )
-        means = [name.startswith("mu") for name in chosen[0]["bound"]]
-        colour = utils.COLOURS[i]
-        style, cross = {"color": colour, "marker": "."}, {"color": colour, "linestyle": "", "marker": "x"}
-        label = f"{separation:g}"
-        errors.plot(n, np.median(mle["median_error"][:, means], axis=1), **style, label=label)
-        errors.plot(n, of_gauss * np.median(bound[:, means], axis=1), color=colour, linestyle=":")
-        ratio, our_ratio = (fit["median_error"] / (of_gauss * bound) for fit in (mle, ours))
-        band(ratios, n, ratio, **style)
-        ratios.plot(n, np.median(our_ratio, axis=1), **cross, markersize=4)
-        bias, our_bias = (np.abs(fit["bias"]) / bound for fit in (mle, ours))
-        band(biases, n, bias, **style)
-        biases.plot(n, np.median(our_bias, axis=1), **cross, markersize=4)
-        biases.plot(n, np.median(mle["bias_se"] / bound, axis=1), color=colour, linestyle=":")
-        band(coverages, n, 100 * mle["coverage"], **style)
-        coverages.plot(n, 100 * np.median(ours["coverage"], axis=1), **cross, markersize=4)
-        told = [
-            f"{np.median(r[-1]):.2f}, {np.median(b[-1]):.2f} and {100 * np.median(c[-1]):.0f} %"
-            for r, b, c in ((ratio, bias, mle["coverage"]), (our_ratio, our_bias, ours["coverage"]))
-        ]
-        words.append(f"separation {label}: {told[0]}, NVIL {told[1]}, {np.median(chosen[-1]['behind']):.0e} nats below")
-        near = np.abs(np.median(ratio, axis=1) - 1) < 0.1
-        since = n[len(near) - int(np.cumprod(near[::-1]).sum())] if near[-1] else None
-        followed.append(f"at {label} " + ("at no N" if since is None else f"from N = {since:,} on"))
-    errors.plot([], [], color="0.3", linestyle=":", label="bound")
-    errors.set(yscale="log", ylabel="median |error| of $\\mu$, RMS $\\sigma$")
-    handles, labels = errors.get_legend_handles_labels()
+        style = {"color": colour, "marker": ".", "label": f"{separation:g}"}
+        cross = {"color": colour, "linestyle": "", "marker": "x", "markersize": 4}
+        for name, axes in ratios.items():
+            scale = bound * (OF_GAUSS if name == "median_error" else 1)
+            band(axes, n, mle[name] / scale, shade=0.08, **style)
+            axes.plot(n, np.median(ours[name] / scale, axis=1), **cross)
+            told[name].append(f"{np.median(mle[name][-1] / scale[-1]):.2f}")
+        told["first"].append(f"{np.median(mle['rms_error'][0] / bound[0]):.2f}")
+        ratio = np.median(ours["median_error"][-1] / (OF_GAUSS * bound[-1]))
+        ours_at_most = max(ours_at_most, (ratio, separation))
+        behind = max(behind, np.median(chosen[n[-1]]["behind"]))
+        # In standard errors, how far the median of unbiased parameters comes by chance.
+        noise = np.quantile(alone["bias"], 0.975) * np.sqrt(config["data_sets"])
+        for fit, line in ((mle, {"color": colour}), (ours, None)):
+            bias = np.median(np.abs(fit["bias"]) / bound, axis=1)
+            clear = bias > noise * np.median(fit["bias_se"] / bound, axis=1)
+            if line:
+                marked(biases, n, bias, clear, **line)
+                told["biased"] += [f"{separation:g}"] * bool(clear[-1])
+            else:
+                biases.plot(n, bias, **cross)
+        band(coverages, n, 100 * mle["coverage"], shade=0.08, **style)
+        coverages.plot(n, 100 * np.median(ours["coverage"], axis=1), **cross)
+        told["coverage"].append(f"{100 * np.median(mle['coverage'][-1]):.0f}")
+    squares.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="NVIL")
+    handles, labels = squares.get_legend_handles_labels()
     figure.legend(handles, labels, title=LABELS["separation"], loc="outside upper center", ncols=len(handles))
-    ratios.axhline(1, color="0.6", linewidth=0.8)
-    ratios.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="NVIL")
-    ratios.set(ylabel="median |error| over the bound's")
-    ratios.legend()
-    biases.plot([], [], color="0.3", linestyle=":", label="standard error")
+    medians.set(ylabel="median |error| over the bound's")
+    squares.set(ylabel="RMS error over the bound")
     biases.set(yscale="log", ylabel="|bias| over the bound")
-    biases.legend()
     coverages.axhline(95, color="0.6", linewidth=0.8)
     coverages.set(ylabel="coverage of 95 % intervals, %")
-    for axes in (errors, ratios, biases, coverages):
+    for axes in (medians, squares, biases, coverages):
         axes.set(xscale="log", xlabel=LABELS["n"])
-    largest, config = max(cell["cell"]["n"] for cell in cells), read("gmm-limit")["config"]
+    first, last = (f"N = {each:,}" for each in (n[0], n[-1]))
+    biased = f"at {listed(told['biased'])}" if told["biased"] else "nowhere"
     return figure, (
-        "The median error of the maximum of the likelihood is within 10 % of the Cramér-Rao bound's, by separation: "
-        f"{', '.join(followed)}. At N = {largest:,}, its error over the bound's, its |bias| over the bound, and the "
-        f"coverage of 95 % intervals; the same of NVIL, and how far its log-likelihood per point is below the "
-        f"maximum: {'; '.join(words)}. NVIL takes batches of {config['batch_size']} points, of "
-        f"{config['large_n_batch_size']} from N = {config['large_n']:,} on. Dots and bands are median and quartiles "
-        f"over the 14 parameters, each over {config['data_sets']} data sets."
+        "The maximum of the likelihood next to NVIL's fit or the truth, whichever is more likely: with few points and "
+        f"much overlap not always the highest. At separations {listed([f'{each:g}' for each in separations])} its RMS "
+        f"error over the Cramér-Rao bound is {listed(told['first'])} at {first} and {listed(told['rms_error'])} at "
+        f"{last}, its median |error| over the bound's there {listed(told['median_error'])}. Were errors normal with "
+        f"the bound's covariance, 95 % of such studies would find {by_chance['rms_error']} and "
+        f"{by_chance['median_error']}, the grey bands. At {last} the bias is above its noise {biased}, and 95 % "
+        f"intervals hold the truth on {listed(told['coverage'])} % of data sets; the median error of NVIL itself is "
+        f"at most {ours_at_most[0]:.2f} of the bound's, at {ours_at_most[1]:g}, and its log-likelihood in the median "
+        f"at most {behind:.0e} nats per point below the maximum's. NVIL takes batches of {config['batch_size']} "
+        f"points, of {config['large_n_batch_size']} from N = {config['large_n']:,} on. All are medians over the 14 "
+        f"parameters, coloured bands their quartiles, each over {config['data_sets']} data sets; a hollow mark is a "
+        "bias that chance explains."
     )
 
 
@@ -334,19 +422,27 @@ def bias_above_noise(of: dict[str, Any], name: str = "bias") -> tuple[float, boo
     return float(np.sqrt(np.median(squares if above else noise))), bool(above)
 
 
+def told_bias(of: dict[str, Any]) -> str:
+    """A median bias in words."""
+    value, above = bias_above_noise(of)
+    return f"{'' if above else 'below '}{value:.2g}"
+
+
 def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **style: Any) -> None:
-    """Biases against x; a hollow mark is the noise."""
-    values = [bias_above_noise(each) for each in of]
-    axes.plot(x, [value for value, _ in values], marker="o", markersize=3.5, markerfacecolor="white", **style)
-    clear = [(at, value) for at, (value, above) in zip(x, values, strict=True) if above]
-    axes.plot(*zip(*clear, strict=True) if clear else ([], []), "o", markersize=3.5, color=style["color"])
+    """Biases against x, with their quartiles where they are above the noise; a hollow mark is the noise."""
+    values, above = zip(*map(bias_above_noise, of), strict=True)
+    marked(axes, x, values, above, **style)
+    draws = read("gmm-estimators")["config"]["draws"]
+    squares = quartiles([np.square(each["bias"]) - np.array(each["variance"]) / draws for each in of])
+    low, _, high = np.sqrt(np.where(above, squares, np.nan))
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
 
 
 def sgvb_figure() -> Drawn:
     """What sgvb gives on one-hot samples, and on the two relaxations over temperatures."""
     figure = Figure(figsize=(WIDTH, 4.4))
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
-    words, own = [], []
+    words, own, refused = [], [], []
     for (row, k), (column, moment) in itertools.product(enumerate((3, 2)), enumerate(MOMENTS)):
         axes = grid[row, column]
         (cell,) = estimator_cells(k=k, n_samples=1, moment=moment)
@@ -359,15 +455,18 @@ def sgvb_figure() -> Drawn:
             spreads = [np.sqrt(each["variance"]) for each in relaxed]
             band(axes, t, spreads, color=colour, linestyle="--", label=f"{label}, standard deviation")
             if k == 3:
-                values = [bias_above_noise(each) for each in relaxed]
-                told = [f"{'' if above else 'below '}{value:.2g}" for value, above in (values[0], values[-1])]
-                words.append(f"{moment}, {label} {told[0]} and {told[1]}")
+                words.append(f"{moment}, {label} {told_bias(relaxed[0])} and {told_bias(relaxed[-1])}")
             else:
                 values = [bias_above_noise(each, "target_bias") for each in relaxed]
                 axes.plot(t, [value for value, _ in values], "x", color=colour, markersize=4)
                 own += [above for _, above in values]
-        norm, spread = np.median(of["exact"]["norm"]), np.median(np.sqrt(of["network"]["variance"]))
-        axes.axhline(norm, color=utils.COLOURS[5], linestyle=":", label="sgvb on one-hot z: bias = exact gradient")
+        one_hot, norm = of["sgvb, one-hot"], np.median(of["exact"]["norm"])
+        style = {"color": utils.COLOURS[5], "linestyle": ":", "label": "sgvb on one-hot z, bias"}
+        plot_bias(axes, (t[0], t[-1]), (one_hot, one_hot), **style)
+        axes.axhline(norm, color="0.7", linewidth=0.8, zorder=0, label="norm of the exact gradient")
+        if k == 3:
+            refused.append(f"{moment} {told_bias(one_hot)}, of a gradient of {norm:.2g}")
+        spread = np.median(np.sqrt(of["network"]["variance"]))
         axes.axhline(spread, color=utils.COLOURS[2], linestyle="-.", label="NVIL, standard deviation")
         axes.set(xscale="log", yscale="log", title=f"{moment}, $K = {k}$")
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -376,14 +475,14 @@ def sgvb_figure() -> Drawn:
     figure.supxlabel("temperature $t$", fontsize="medium")
     figure.supylabel("gradient of $q$, nats per point", fontsize="medium")
     return figure, (
-        "With its refusal by-passed, sgvb has no path from a one-hot sample to q: the mean of its gradient of q is "
-        "0, its bias the whole exact gradient. On the Concrete relaxation sgvb climbs the bound of another model, "
-        "whose divergence between relaxed posterior and prior depends on their log-odds at any temperature; "
-        "Gumbel-softmax takes the discrete log-probabilities of the same sample. Median bias at the least "
+        "With its refusal by-passed, sgvb has no path from a one-hot sample to q. The median bias of its gradient of "
+        f"q is at K = 3, in nats per point: {'; '.join(refused)}. On the Concrete relaxation sgvb climbs the "
+        "bound of another model, whose divergence between relaxed posterior and prior depends on their log-odds at any "
+        "temperature; Gumbel-softmax takes the discrete log-probabilities of the same sample. Median bias at the least "
         f"and the greatest temperature, K = 3, nats per point: {'; '.join(words)}. From the gradient of its own "
         f"target, exact by quadrature at K = 2, a relaxation's mean is away by more than its noise in {sum(own)} of "
-        f"{len(own)} cases. One sample; over 10 data sets, bands are quartiles, a hollow mark is the "
-        "noise of 100 draws."
+        f"{len(own)} cases. One sample; over 10 data sets, bands are quartiles, a hollow mark is the noise of 100 "
+        "draws."
     )
 
 
@@ -431,6 +530,16 @@ def estimators_figure(versus: str, part: str) -> Drawn:
             growth[name] = [np.median(cell["estimators"][name][part]["cosine"]) for cell in cells]
         told = "; ".join(f"{name} {low:.2f} and {high:.2f}" for name, (low, high) in growth.items())
         shown = f"Midway, the median cosine to the exact gradient is at K = 2 and 10: {told}."
+    if part == "model":
+        plain, *others = (
+            np.array([cell["estimators"][name][part]["variance"] for cell in estimator_cells(**fixed)])
+            for name in ("score function", "moving mean", "network", "normalised")
+        )
+        apart = np.max([np.abs(np.sqrt(each) - np.sqrt(plain)) for each in others])
+        shown += (
+            " Baselines and normalisation do not touch this gradient: on the same samples the score function's curve "
+            f"and NVIL's are one: standard deviations differ by at most {apart:.0e}."
+        )
     return figure, (
         f"Gradient of the {part}'s parameters, nats per point and unit of each. {shown} Biases are medians of the "
         "distance from the bound's exact gradient, a hollow mark the noise of 100 draws; crosses are from the one "
@@ -438,14 +547,20 @@ def estimators_figure(versus: str, part: str) -> Drawn:
     )
 
 
+def step_microseconds(estimator: str, n_samples: int) -> float:
+    """What a step of the race takes for one fit, with all that learns."""
+    wanted = {"estimator": estimator, "n_samples": n_samples}
+    (cell,) = (cell for cell in read("gmm-race")["cells"] if cell["cell"] == wanted)
+    return 1e6 * cell["seconds"][-1] / cell["steps"][-1] / len(cell["bound"][0])
+
+
 def cost_figure() -> Drawn:
-    """Variance times the time of a gradient, for model and posterior."""
+    """Variance times the time of a step, for model and posterior."""
     figure = Figure(figsize=(WIDTH, 2.6))
     panels = figure.subplots(1, 3, sharey=True)
     names = [name for name in ESTIMATORS if name != "exact" and not name.endswith(", 0.1")]
     cells = {moment: estimator_cells(k=3, n_samples=5, moment=moment)[0]["estimators"] for moment in MOMENTS}
-    # The work of a gradient is the same at every moment.
-    times = {name: min(cell[name]["microseconds"] for cell in cells.values()) for name in names}
+    times = {name: step_microseconds(name, 5) for name in names}
     best = {}
     for axes, (moment, cell) in zip(panels, cells.items(), strict=True):
         for i, part in enumerate(("posterior", "model")):
@@ -463,11 +578,12 @@ def cost_figure() -> Drawn:
     panels[0].invert_yaxis()
     panels[-1].legend()
     told = ", ".join(f"{moment} {ESTIMATORS[name][0]}" for moment, name in best.items())
-    listed = ", ".join(f"{name} {value:.0f}" for name, value in times.items())
+    each = "; ".join(f"{name} {value:.0f}" for name, value in times.items())
     return figure, (
-        "Variance times the time of a gradient, K = 3 and 5 samples: what an estimator charges for a given "
-        f"precision. The least for q among those without bias: {told}. Microseconds of a gradient of 100 points, "
-        f"among 1000 at once: {listed}. Medians and quartiles over 10 data sets."
+        "Variance of the gradient times the time of a whole step of the race, in which baselines learn and Adam "
+        "moves, K = 3 and 5 samples: what an estimator charges for a given precision. The least for q among those "
+        f"without bias: {told}. Microseconds of a step of one fit to 100 points, among 20 at once on "
+        f"{on_threads(read('gmm-race'))}: {each}. Medians and quartiles over 10 data sets."
     )
 
 
@@ -476,28 +592,30 @@ def race_figure() -> Drawn:
     cells = read("gmm-race")["cells"]
     goal = np.max([np.max(cell["bound"], axis=0) for cell in cells], axis=0)
     figure = Figure(figsize=(WIDTH, 2.8))
-    panels = figure.subplots(1, 2, sharey=True)
-    words = []
-    for axes, n_samples in zip(panels, (1, 5), strict=True):
-        for cell in cells:
-            name = cell["cell"]["estimator"]
-            if cell["cell"]["n_samples"] != n_samples and name != "exact":
-                continue
-            label, colour, line = ESTIMATORS[name]
-            gaps = np.maximum(goal - np.array(cell["bound"]), 1e-6)
-            milliseconds = np.array(cell["seconds"]) * 1e3
-            band(axes, milliseconds, gaps, shade=0.1, color=colour, linestyle=line, label=label)
-            within = np.median(gaps, axis=1) < 0.01
-            reached = cell["seconds"][int(np.argmax(within))] if within.any() else None
-            words.append(
-                f"{label} S={cell['cell']['n_samples']} {'never' if reached is None else f'{1e3 * reached:.0f} ms'}"
-            )
-        axes.set(xscale="log", yscale="log", xlabel="milliseconds, 20 data sets at once", title=f"$S = {n_samples}$")
+    single, several = figure.subplots(1, 2, sharey=True)
+    words: dict[int, list[str]] = {}
+    for cell in cells:
+        name, n_samples = cell["cell"]["estimator"], cell["cell"]["n_samples"]
+        label, colour, line = ESTIMATORS[name]
+        gaps = np.maximum(goal - np.array(cell["bound"]), 1e-6)
+        milliseconds = np.array(cell["seconds"]) * 1e3
+        style = {"shade": 0.1, "color": colour, "linestyle": line, "label": label}
+        if n_samples == 2:
+            style |= {"linestyle": "--", "label": f"{label}, $S = 2$"}
+        for axes in (single, several) if name == "exact" else (single,) if n_samples == 1 else (several,):
+            band(axes, milliseconds, gaps, **style)
+        within = np.median(gaps, axis=1) < 0.01
+        since = len(within) - int(np.cumprod(within[::-1]).sum())
+        told = "never" if since == len(within) else f"{milliseconds[since]:.0f} ms"
+        words.setdefault(n_samples, []).append(f"{label} {told}")
+    for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
+        axes.set(xscale="log", yscale="log", xlabel="milliseconds, 20 data sets at once", title=title)
         axes.legend(fontsize=6)
-    panels[0].set_ylabel("nats per point below the best bound")
+    single.set_ylabel("nats per point below the best bound")
+    each = ". ".join(f"With S = {n_samples}: {'; '.join(told)}" for n_samples, told in words.items())
     return figure, (
-        "Time until the median bound is within 0.01 nats per point of the best that any estimator reached on the "
-        f"data set: {'; '.join(dict.fromkeys(words))}. K = 3, N = 100; bands are quartiles over 20 data sets."
+        "Time from which the median bound stays within 0.01 nats per point of the best that any estimator reached on "
+        f"the data set. {each}. K = 3, N = 100, {on_threads(read('gmm-race'))}; bands are quartiles over 20 data sets."
     )
 
 
@@ -515,10 +633,7 @@ def choosing_k_figure() -> Drawn:
             picked = [np.argmin(cell[criterion], axis=1) + 1 for cell in chosen]
             count = len(picked[0])
             right = [int(np.sum(k == 3)) for k in picked]
-            intervals = [binomtest(each, count).proportion_ci(method="wilson") for each in right]
-            low, high = 100 * np.array([(each.low, each.high) for each in intervals]).T
-            axes.plot(x, 100 * np.divide(right, count), marker=".", color=utils.COLOURS[i], label=f"N = {n}")
-            axes.fill_between(x, low, high, color=utils.COLOURS[i], alpha=0.2, linewidth=0)
+            shares(axes, x, right, count, marker=".", color=utils.COLOURS[i], label=f"N = {n}")
             at = x.index(3.0)
             words.append(f"{criterion.upper()} at N = {n} {right[at]}, and K = 2 on {int(np.sum(picked[at] == 2))}")
         axes.set(xlabel=LABELS["separation"], title=criterion.upper())
@@ -553,7 +668,7 @@ def problems_figure() -> Drawn:
     axes.set(xlabel="problem, in order", ylabel="log-likelihood less that of\nthe best of 20 EM runs, nats per point")
     axes.legend()
     failed = [p for p in problems if p["difference"] < -CLOSE]
-    listed = "; ".join(
+    why = "; ".join(
         f"K = {p['cell']['k']}, N = {p['cell']['n']}, separation {p['cell']['separation']:.1f}: {p['difference']:.4f}, "
         + why_it_failed(p)
         for p in failed
@@ -562,7 +677,7 @@ def problems_figure() -> Drawn:
     return figure, (
         f"On {len(problems) - len(failed)} of {len(problems)} random problems in random units the estimate of "
         f"gmm_vi.py at its defaults is within 1e-3 nats per point of the best of 20 EM runs, after {seconds:.0f} s of "
-        f"training in the median. Failures: {listed or 'none'}."
+        f"training in the median, on {on_threads(read('gmm-problems'))}. Failures: {why or 'none'}."
     )
 
 
@@ -603,8 +718,9 @@ def scale_figure() -> Drawn:
     n = [cell["cell"]["n"] for cell in cells]
     figure = Figure(figsize=(WIDTH, 2.1))
     step, memory, likelihood = figure.subplots(1, 3)
-    step.plot(n, [cell["microseconds"] / 1e3 for cell in cells], marker=".")
-    step.set(ylabel="step of 50 restarts, ms", ylim=(0, None))
+    times = [cell["microseconds"] / 1e3 for cell in cells]
+    step.plot(n, times, marker=".")
+    step.set(ylabel="step of 50 restarts, ms", ylim=(0, 1.1 * max(times)))
     memory.plot(n, [cell["peak_mib"] for cell in cells], marker=".", label="peak")
     bar = [cell["idle_mib"] + 3 * cell["data_mib"] for cell in cells]
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
@@ -621,14 +737,24 @@ def scale_figure() -> Drawn:
     above = last["peak_mib"] - last["idle_mib"]
     million = next(cell for cell in cells if cell["cell"]["n"] == 10**6)
     gap = million["log_likelihood"]["estimate"] - million["log_likelihood"]["em"]
-    times = [cell["microseconds"] / 1e3 for cell in cells]
+    losses = {cell["cell"]["n"]: cell["log_likelihood"]["truth"] - cell["log_likelihood"]["estimate"] for cell in cells}
+    behind = {each: loss for each, loss in losses.items() if loss > 0}
+    # Away from its own points a maximum from so many others loses 14 / 2N on average.
+    truth = (
+        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by "
+        f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points: what the maximum "
+        f"from {listed([f'{14 / 2 / loss:,.0f}' for loss in behind.values()])} other points would lose. The noise of "
+        f"batches of {gmm_vi.Settings.batch_size} is left in it. "
+    )
     return figure, (
-        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {min(times):.1f} to {max(times):.1f} ms. At "
+        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {min(times):.1f} to {max(times):.1f} ms on "
+        f"{on_threads(read('gmm-scale'))}, beside other "
+        "work: the README's benchmark of an idle machine has less. At "
         f"{n[-1]:,} points, {last['data_mib']:.0f} MiB, the peak memory is {above / last['data_mib']:.2f} times the "
         f"data above that of an idle process, of which what {n[0]:,} points need, compilation above all, is "
         f"{(cells[0]['peak_mib'] - cells[0]['idle_mib']) / last['data_mib']:.2f}; the whole run takes "
         f"{last['seconds'] / 60:.1f} minutes. At a million points the log-likelihood of all is {gap:+.1e} nats per "
-        f"point against EM on {million['em_points']:,}."
+        f"point against EM on {million['em_points']:,}. {truth if behind else ''}One data set for each N."
     )
 
 
@@ -649,7 +775,7 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the 
         for versus in ("samples", "k")
         for part in ("posterior", "model")
     },
-    "cost": (("gmm-estimators",), cost_figure),
+    "cost": (("gmm-estimators", "gmm-race"), cost_figure),
     "race": (("gmm-race",), race_figure),
     "choosing-k": (("gmm-choosing-k",), choosing_k_figure),
     "problems": (("gmm-problems",), problems_figure),
@@ -658,9 +784,27 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the 
 }
 
 
+def sweep_times() -> str:
+    """What the sweeps took."""
+    runs = [read(f"gmm-sweep/{axis}") for axis in gmm_sweep.AXES]
+    minutes = {
+        part: sum(cell["seconds"][part] for run in runs for cell in run["cells"]) / 60
+        for part in ("nvil", "compile", "em")
+    }
+    ours = minutes["nvil"] + minutes["compile"]
+    return (
+        f"NVIL's part of the sweeps, `gmm-sweep`, took {minutes['nvil']:.0f} minutes of training and "
+        f"{minutes['compile']:.0f} of compilation, EM's {minutes['em']:.0f}, each run on {on_threads(runs[0])}: two at "
+        f"a time on 2 cores, `make study ONLY=gmm-sweep JOBS=2`, NVIL's part takes half of that, "
+        f"{ours / 2:.0f} minutes."
+    )
+
+
 def draw() -> str:
     """Draws every figure whose results are there; returns the text of README.md."""
     lines = ["# Part 2's studies", "", "Written by `report/gmm_figures.py` from `report/results/`."]
+    if all((RESULTS / "gmm-sweep" / f"{axis}.json").is_file() for axis in gmm_sweep.AXES):
+        lines += ["", sweep_times()]
     for name, (needed, function) in FIGURES.items():
         if all((RESULTS / f"{result}.json").is_file() for result in needed):
             with utils.figure_style():

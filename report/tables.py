@@ -66,7 +66,6 @@ def latex(sentence: str) -> str:
     """A sentence of the studies' README.md, with its symbols and numbers as mathematics."""
     sentence = re.sub(r"[%&_#]", r"\\\g<0>", sentence)
     sentence = re.sub(r"\b(sgvb|\w+\\_\w+\.py)\b", r"\\code{\1}", sentence)
-    sentence = re.sub(r" (S=\d) (\d+ ms|never)", r" (\1) \2", sentence)
     sentence = re.sub(r"\b([NKSt]) ?= ?(?=\d)", r"$\1=$~", sentence)
     sentence = re.sub(r"(?<![$\w])([NKSqz])(?![$\w])", r"$\1$", sentence)
     signed_or_power = r"(?<![\w.,-])([+-]?\d+(\.\d+)?e[+-]?\d+|[+-]\d+(\.\d+)?)"
@@ -144,6 +143,7 @@ def gmm_seeds(runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
         "gmm behind em": number(max(abs(each["estimate"] - each["em"]) for each in likelihoods), ".0e"),
         "gmm kl": number(max(run["kl"] for run in runs), ".0e"),
         "gmm set aside": number(sum(run["restarts_set_aside"] for run in runs)),
+        "gmm threads": gmm_figures.on_threads(runs[0]),
         "gmm seconds": number(np.median([run["seconds"] for run in runs]), ".0f"),
     }, lines
 
@@ -171,12 +171,12 @@ def estimators() -> tuple[dict[str, str], list[str]]:
                 ("" if above else "$<$ ") + number(bias, "#.2g"),
                 number(np.median(each["midway"]["posterior"]["cosine"]), ".2f"),
                 deviation(each["midway"]["model"]),
-                number(min(of["microseconds"] for of in each.values()), ".0f"),
+                number(gmm_figures.step_microseconds(name, 5), ".0f"),
             )
         )
     norms = [np.median(cell["exact"]["posterior"]["norm"]) for cell in cells.values()]
     model_norm = np.median(cells["midway"]["exact"]["model"]["norm"])
-    microseconds = number(min(cell["exact"]["microseconds"] for cell in cells.values()), ".0f")
+    microseconds = number(gmm_figures.step_microseconds("exact", 1), ".0f")
     sizes = [number(norm, "#.2g") for norm in norms]
     lines += [
         r"\midrule",
@@ -184,16 +184,15 @@ def estimators() -> tuple[dict[str, str], list[str]]:
     ]
     (start,) = gmm_figures.estimator_cells(k=3, n_samples=1, moment="start")
     one_hot = {part: start["estimators"]["sgvb, one-hot"][part] for part in ("posterior", "model")}
-    model_bias, above = gmm_figures.bias_above_noise(one_hot["model"])
     plain, leave_one_out = (
         {moment: np.array(cell[name]["posterior"]["variance"]) for moment, cell in cells.items()}
         for name in ("score function", "leave-one-out")
     )
     return {
         **{f"loo {m}": number(np.median(plain[m] / leave_one_out[m]), ".2g") for m in ("midway", "end")},
-        "sgvb bias": number(gmm_figures.bias_above_noise(one_hot["posterior"])[0], ".2g"),
+        "sgvb bias": latex(gmm_figures.told_bias(one_hot["posterior"])),
         "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
-        "sgvb model bias": ("" if above else "below ") + number(model_bias, ".1g"),
+        "sgvb model bias": latex(gmm_figures.told_bias(one_hot["model"])),
     }, lines
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from matplotlib.image import imread
 
 sys.path.insert(0, str(tiny.PROJECT / "report"))
 
@@ -457,11 +458,15 @@ def test_a_run_of_the_scale():
     assert result["em_points"] == 1000
 
 
-def test_figures_say_what_the_results_say(tmp_path, monkeypatch):
-    """The sentences are those of the results; a figure without its results is left out."""
-    monkeypatch.setattr(gmm_figures.utils, "save_figure", lambda figure, folder, name: None)
-    assert (gmm_figures.OUT / "README.md").read_text() == gmm_figures.draw()
+def test_figures_say_and_show_what_the_results_say(tmp_path, monkeypatch):
+    """The sentences and pictures are those of the results; a figure without its results is left out."""
+    written = gmm_figures.OUT
+    monkeypatch.setattr(gmm_figures, "OUT", tmp_path)
+    assert (written / "README.md").read_text() == gmm_figures.draw()
     for name in gmm_figures.FIGURES:
-        assert (gmm_figures.OUT / f"{name}.pdf").is_file()
+        assert (written / f"{name}.pdf").is_file()
+        before, now = (imread(folder / f"{name}.png") for folder in (written, tmp_path))
+        assert before.shape == now.shape, name
+        assert np.mean(np.abs(before - now) > 0.1) < 1e-4, name  # other processors round pixels otherwise
     monkeypatch.setattr(gmm_figures, "RESULTS", tmp_path)
     assert "![" not in gmm_figures.draw()
