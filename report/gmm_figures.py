@@ -531,14 +531,16 @@ def estimators_figure(versus: str, part: str) -> Drawn:
         told = "; ".join(f"{name} {low:.2f} and {high:.2f}" for name, (low, high) in growth.items())
         shown = f"Midway, the median cosine to the exact gradient is at K = 2 and 10: {told}."
     if part == "model":
-        plain, *others = (
-            np.array([cell["estimators"][name][part]["variance"] for cell in estimator_cells(**fixed)])
-            for name in ("score function", "moving mean", "network", "normalised")
+        same = [("score function", "moving mean", "network", "normalised", "leave-one-out"), ("vimco", "rws")]
+        apart = max(
+            np.max(np.ptp([np.sqrt(of[name][part]["variance"]) for name in names if name in of], axis=0))
+            for of in (cell["estimators"] for cell in estimator_cells(**fixed))
+            for names in same
         )
-        apart = np.max([np.abs(np.sqrt(each) - np.sqrt(plain)) for each in others])
         shown += (
-            " Baselines and normalisation do not touch this gradient: on the same samples the score function's curve "
-            f"and NVIL's are one: standard deviations differ by at most {apart:.0e}."
+            " Baselines and normalisation do not touch this gradient, and VIMCO weights samples as RWS does: on the "
+            "same samples the curves of score function, NVIL and leave-one-out are one, those of VIMCO and RWS "
+            f"another; the largest difference of standard deviations within either is {apart:.1g}."
         )
     return figure, (
         f"Gradient of the {part}'s parameters, nats per point and unit of each. {shown} Biases are medians of the "
@@ -580,8 +582,8 @@ def cost_figure() -> Drawn:
     told = ", ".join(f"{moment} {ESTIMATORS[name][0]}" for moment, name in best.items())
     each = "; ".join(f"{name} {value:.0f}" for name, value in times.items())
     return figure, (
-        "Variance of the gradient times the time of a whole step of the race, in which baselines learn and Adam "
-        "moves, K = 3 and 5 samples: what an estimator charges for a given precision. The least for q among those "
+        "Variance of the gradient times the processor time of a whole step of the race, in which baselines learn and "
+        "Adam moves, K = 3 and 5 samples: what an estimator charges for a given precision. The least for q among those "
         f"without bias: {told}. Microseconds of a step of one fit to 100 points, among 20 at once on "
         f"{on_threads(read('gmm-race'))}: {each}. Medians and quartiles over 10 data sets."
     )
@@ -609,13 +611,14 @@ def race_figure() -> Drawn:
         told = "never" if since == len(within) else f"{milliseconds[since]:.0f} ms"
         words.setdefault(n_samples, []).append(f"{label} {told}")
     for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
-        axes.set(xscale="log", yscale="log", xlabel="milliseconds, 20 data sets at once", title=title)
+        axes.set(xscale="log", yscale="log", xlabel="processor time, ms; 20 data sets at once", title=title)
         axes.legend(fontsize=6)
     single.set_ylabel("nats per point below the best bound")
     each = ". ".join(f"With S = {n_samples}: {'; '.join(told)}" for n_samples, told in words.items())
     return figure, (
-        "Time from which the median bound stays within 0.01 nats per point of the best that any estimator reached on "
-        f"the data set. {each}. K = 3, N = 100, {on_threads(read('gmm-race'))}; bands are quartiles over 20 data sets."
+        "Processor time from which the median bound stays within 0.01 nats per point of the best that any estimator "
+        f"reached on the data set. {each}. K = 3, N = 100, {on_threads(read('gmm-race'))}; bands are quartiles over 20 "
+        "data sets."
     )
 
 
@@ -726,11 +729,15 @@ def scale_figure() -> Drawn:
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
     memory.set(ylabel="memory, MiB", ylim=(0, None))
     memory.legend()
-    gaps = [1e3 * (cell["log_likelihood"]["estimate"] - cell["log_likelihood"]["em"]) for cell in cells]
-    likelihood.plot(n, gaps, marker=".")
+    for fit, style in (
+        ("estimate", {"marker": ".", "label": "NVIL"}),
+        ("truth", {"color": "0.5", "linestyle": "--", "label": "truth"}),
+    ):
+        gaps = [1e3 * (cell["log_likelihood"][fit] - cell["log_likelihood"]["em"]) for cell in cells]
+        likelihood.plot(n, gaps, **style)
     likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
-    likelihood.legend()
-    likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point")
+    likelihood.legend(loc="center right")
+    likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
     last = cells[-1]
@@ -739,17 +746,18 @@ def scale_figure() -> Drawn:
     gap = million["log_likelihood"]["estimate"] - million["log_likelihood"]["em"]
     losses = {cell["cell"]["n"]: cell["log_likelihood"]["truth"] - cell["log_likelihood"]["estimate"] for cell in cells}
     behind = {each: loss for each, loss in losses.items() if loss > 0}
-    # Away from its own points a maximum from so many others loses 14 / 2N on average.
+    # Away from its own N points a maximum loses 14 / 2N on average.
+    others = [float(format(14 / 2 / loss, ".2g")) for loss in behind.values()]
     truth = (
         f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by "
         f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points: what the maximum "
-        f"from {listed([f'{14 / 2 / loss:,.0f}' for loss in behind.values()])} other points would lose. The noise of "
-        f"batches of {gmm_vi.Settings.batch_size} is left in it. "
+        f"from some {listed([f'{each:,.0f}' for each in others])} other points would lose. The noise of batches of "
+        f"{gmm_vi.Settings.batch_size} is left in it. "
     )
     return figure, (
         f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {min(times):.1f} to {max(times):.1f} ms on "
         f"{on_threads(read('gmm-scale'))}, beside other "
-        "work: the README's benchmark of an idle machine has less. At "
+        "work; README.md has times of an idle machine. At "
         f"{n[-1]:,} points, {last['data_mib']:.0f} MiB, the peak memory is {above / last['data_mib']:.2f} times the "
         f"data above that of an idle process, of which what {n[0]:,} points need, compilation above all, is "
         f"{(cells[0]['peak_mib'] - cells[0]['idle_mib']) / last['data_mib']:.2f}; the whole run takes "

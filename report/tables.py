@@ -155,6 +155,9 @@ def estimators() -> tuple[dict[str, str], list[str]]:
         for moment in gmm_figures.MOMENTS
     }
 
+    def two_digits(ratios: np.ndarray) -> float:
+        return float(format(np.median(ratios), ".2g"))
+
     def deviation(of: dict[str, Any]) -> str:
         return number(np.median(np.sqrt(of["variance"])), "#.2g")
 
@@ -189,7 +192,7 @@ def estimators() -> tuple[dict[str, str], list[str]]:
         for name in ("score function", "leave-one-out")
     )
     return {
-        **{f"loo {m}": number(np.median(plain[m] / leave_one_out[m]), ".2g") for m in ("midway", "end")},
+        **{f"loo {m}": number(two_digits(plain[m] / leave_one_out[m]), ",g") for m in ("midway", "end")},
         "sgvb bias": latex(gmm_figures.told_bias(one_hot["posterior"])),
         "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
         "sgvb model bias": latex(gmm_figures.told_bias(one_hot["model"])),
@@ -239,7 +242,7 @@ def studies() -> dict[str, str]:
     missing = [name for name in (*CAPTIONS, *TOLD) if name not in paragraphs]
     if missing:
         raise ValueError(f"{STUDIES.relative_to(ROOT)}: wanted a paragraph on {', '.join(missing)}")
-    drawing = re.compile("bands|marks?|ellipses|dots", re.IGNORECASE)
+    drawing = re.compile(r"\b(bands|marks?|ellipses|dots)\b", re.IGNORECASE)
     told = {name: re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) for name in TOLD}
     return {f"caption {name}": latex(paragraphs[name]) for name in CAPTIONS} | {
         f"told {name}": latex(" ".join(sentence for sentence in sentences if not drawing.search(sentence)))
