@@ -608,7 +608,7 @@ def race_figure() -> Drawn:
             band(axes, milliseconds, gaps, **style)
         within = np.median(gaps, axis=1) < 0.01
         since = len(within) - int(np.cumprod(within[::-1]).sum())
-        told = "never" if since == len(within) else f"{milliseconds[since]:.0f} ms"
+        told = "never" if since == len(within) else f"in {milliseconds[since]:.0f} ms"
         words.setdefault(n_samples, []).append(f"{label} {told}")
     for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
         axes.set(xscale="log", yscale="log", xlabel="processor time, ms; 20 data sets at once", title=title)
@@ -616,7 +616,7 @@ def race_figure() -> Drawn:
     single.set_ylabel("nats per point below the best bound")
     each = ". ".join(f"With S = {n_samples}: {'; '.join(told)}" for n_samples, told in words.items())
     return figure, (
-        "Processor time from which the median bound stays within 0.01 nats per point of the best that any estimator "
+        "Processor time after which the median bound stays within 0.01 nats per point of the best that any estimator "
         f"reached on the data set. {each}. K = 3, N = 100, {on_threads(read('gmm-race'))}; bands are quartiles over 20 "
         "data sets."
     )

@@ -296,7 +296,8 @@ def test_the_sentence_of_the_race():
     )
     said = drawn(gmm_figures.race_figure)
     assert (
-        "With S = 1: exact 10 ms; NVIL, network 100 ms. With S = 2: leave-one-out never. With S = 5: RWS never" in said
+        "With S = 1: exact in 10 ms; NVIL, network in 100 ms. With S = 2: leave-one-out never. With S = 5: RWS never"
+        in said
     )
 
 
