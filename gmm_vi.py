@@ -624,7 +624,10 @@ def _lists(parameters: Parameters | None) -> dict[str, list] | None:
 def digits(value: float, std: float) -> str:
     """A mean with the digits that its standard deviation leaves meaningful."""
     decimals = 3 - int(np.floor(np.log10(std)))
-    return f"{value:.{decimals}f}" if 0 <= decimals <= 9 else f"{value:.6g}"
+    if 0 <= decimals <= 9:
+        return f"{value:.{decimals}f}"
+    leading = int(np.floor(np.log10(abs(value)))) if value else -decimals
+    return f"{value:.{np.clip(leading + decimals, 0, 16)}e}"
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -637,7 +640,7 @@ def table(metrics: dict[str, Any]) -> str:
     for k in range(len(metrics["estimate"]["weights"])):
         for i, (name, p) in enumerate(mixtures):
             stds = p["stds"][k]
-            mean = "".join(f"{digits(value, std):>14}" for value, std in zip(p["means"][k], stds, strict=True))
+            mean = "".join(f" {digits(value, std):>13}" for value, std in zip(p["means"][k], stds, strict=True))
             std = "".join(f"{value:>13.4g}" for value in stds)
             lines.append(f"{'' if i else k + 1:<10}{name:<10}{p['weights'][k]:>8.4f}{mean}{std}")
     lines.append("\nroot-mean-square difference, means and standard deviations in the data's units")
@@ -746,11 +749,13 @@ class Fit:
         """p(z = k | x) of points `[N, 2]`, `[N, K]`.
 
         Raises:
-            ValueError: the points have another shape.
+            ValueError: the points have another shape, or are not finite.
         """
         points = np.asarray(points, np.float64)
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"wanted points of shape [N, 2], got {list(points.shape)}")
+        if not np.isfinite(points).all():
+            raise ValueError(f"wanted finite points, got {points[~np.isfinite(points).all(axis=1)][0].tolist()}")
         return np.exp(log_softmax(exact_log_joint(points, self.parameters), axis=-1))
 
     def classify(self, points: np.ndarray) -> np.ndarray:
@@ -772,7 +777,9 @@ def load(folder: str) -> Fit:
     path = Path(folder, "metrics.json")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run gmm_vi.py --out {folder} first")
-    estimate = json.loads(path.read_text())["estimate"]
+    estimate = json.loads(path.read_text()).get("estimate")
+    if estimate is None:
+        raise FileNotFoundError(f"{path} is of another script: run gmm_vi.py --out with another folder first")
     return Fit(Parameters(**{name: np.array(value) for name, value in estimate.items()}))
 
 
