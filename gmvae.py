@@ -30,18 +30,24 @@ out again,
     log p(x) >= (1) - E_q(h|x)[ KL(q(z|x) || p(z|h)) ]                                                             (2)
 
 so the pull is part of the bound, with weight 1, and a regulariser beyond that. It stays to the end, and makes the
-model's own p(z | x) as pure as the classifier, of which q(h | x) is told the result. The classifier itself is refined
-after step 1: the best head learns, on distorted copies, the clusters of those images that it is most certain of, a
-growing share of them (Lee 2013). The bound's gradient for q(z | x) is left out: its regularisers alone train it, before
-the rest. With `--no-augment` an image agrees with a near neighbour in place of a distorted copy.
+model's own p(z | x) as pure as the classifier, of which q(h | x) is told the result. The bound's gradient for q(z | x)
+is left out: its regularisers alone train it, before the rest. There are two more of them, since heads that agree on all
+copies still join a rare way of writing a digit to the wrong one:
+
+  - In step 1 the network also embeds images on a sphere, where a copy is to be told from all other images of its batch
+    (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
+  - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
+    joins the majority two steps away. The nearest head takes these over: on distorted copies, also bent, it learns
+    those of the 90 % whose neighbours leave least doubt (Lee 2013).
+
+With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
 
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
 it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  and  log q(z | x)  joins the
-refinement's objective (Kingma et al. 2014, equations 6 and 9). Before that, labels choose the head and name its
-clusters.
+refinement's objective (Kingma et al. 2014, equations 6 and 9). Before that, labels name the graph's clusters.
 
-The weights of step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey images, the
-rest binary ones: any q(z | x) makes (2) a bound.
+The weights of the heads in step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey
+images, the rest binary ones: any q(z | x) makes (2) a bound.
 
     python gmvae.py                        # MNIST, about 6 minutes on 2 cores
     python gmvae.py --pure                 # regularised towards clusters of one class
@@ -55,6 +61,7 @@ import dataclasses
 import functools
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,8 +70,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.interpolate import make_interp_spline
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import eigsh
 from scipy.special import xlogy
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
@@ -80,7 +91,6 @@ PIXELS = 784
 PICTURED = ("metrics.json", "curves.npz", "pictures.npz")  # what the figures are drawn from
 BINARISATION_SEED = 2017  # of the images that are scored; --seed does not change it
 SAVE_EVERY = 30.0  # seconds
-ROUNDS = 3  # of the refinement
 JUDGE = Path(__file__).resolve().parent / "data" / "judge"  # judges samples; report/judge.py trained it
 
 
@@ -96,7 +106,12 @@ class Settings:
     )
     pure: bool = setting(False, "regularisers for clusters of one class each, without labels")
     no_augment: bool = setting(False, "forbid distorted images: an image's near neighbours take the place of copies")
-    restarts: int = setting(5, "heads of the classifier in step 1; the best objective wins", 1, 100)
+    restarts: int = setting(
+        5,
+        "heads of the classifier in step 1; the best objective wins, with --pure that nearest to the graph's clusters",
+        1,
+        100,
+    )
     validate: bool = setting(
         False, "set 10,000 training images aside and score them in place of the test images, which stay untouched"
     )
@@ -117,13 +132,16 @@ class Settings:
     agreement_weight: float = setting(1.0)
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
+    contrast_weight: float = setting(4.0)
+    embedding_units: int = setting(64)
+    temperature: float = setting(0.2)
+    graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
     refinement_batch_size: int = setting(250)
-    least_certain: float = setting(0.9)  # share of each cluster that the refinement begins with
-    most_certain: float = setting(0.98)  # and ends with
+    certain_share: float = setting(0.9)  # of each cluster, which the refinement learns
     cluster_weight: float = setting(1.0)  # in the refinement
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
-    neighbours: int = setting(5)
+    neighbours: int = setting(5)  # that take the place of copies
     rotation: float = setting(0.26)  # radians; this and the next three: the most that a copy is distorted
     scaling: float = setting(0.15)  # logarithm
     shear: float = setting(0.26)
@@ -230,7 +248,7 @@ class MixtureVAE(tf.Module):
 
 class Classifier(tf.Module):
     """q(z | x) of R heads on one network of grey images: two hidden layers where it only gives the model a start, which
-    is quick, and a convolutional network where it is the posterior of z.
+    is quick, and a convolutional network, which also embeds the images on a sphere, where it is the posterior of z.
 
     Attributes:
         head: the head that was chosen.
@@ -256,14 +274,20 @@ class Classifier(tf.Module):
         for units in hidden:
             for layer in (layers.Dense(units, use_bias=False), *(layer() for layer in normalised)):
                 self.network.add(layer)
-        self.network.add(layers.Dense(settings.restarts * settings.k))
+        self.network.add(layers.Dense(settings.restarts * settings.k + settings.embedding_units * settings.factorised))
         self.learned = self.network.trainable_variables
         self.head = tf.Variable(0, trainable=False)
 
+    def outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """log q(z | x), `[B, R, K]`, and embeddings of length 1, `[B, E]`, of uint8 images `[B, 784]`; E may be 0."""
+        outputs = self.network(tf.cast(images, tf.float32) / 255.0, training=training)
+        n_logits = self.shape[1] * self.shape[2]
+        log_q = tf.nn.log_softmax(tf.reshape(outputs[:, :n_logits], self.shape))
+        return log_q, tf.math.l2_normalize(outputs[:, n_logits:], axis=-1)
+
     def log_probs(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         """log q(z | x), `[B, R, K]`, of uint8 images `[B, 784]`."""
-        grey = tf.cast(images, tf.float32) / 255.0
-        return tf.nn.log_softmax(tf.reshape(self.network(grey, training=training), self.shape))
+        return self.outputs(images, training)[0]
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor) -> tf.Tensor:
@@ -274,6 +298,10 @@ class Classifier(tf.Module):
         """q(z | x) of the chosen head, `[N, K]`, of uint8 images `[N, 784]`, however many."""
         return np.concatenate([self.classify(part) for part in utils.slices(images, 5000)])
 
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """The embeddings `[N, E]` of uint8 images `[N, 784]`, however many."""
+        return np.concatenate([self.outputs(part, training=False)[1] for part in utils.slices(images, 5000)])
+
     def objective(self, images: tf.Tensor, partners: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Regularised information maximisation with partners of the images (Hu et al. 2017, section 2).
 
@@ -282,10 +310,12 @@ class Classifier(tf.Module):
             partners: distorted copies or neighbours of them, uint8 `[B, 784]`.
 
         Returns:
-            the weighted objective to maximise, and the plain one that chooses the restart, `[R]`, in nats:
-            mutual information of image and cluster less the cross-entropy from image to partner.
+            the weighted objective of all heads and of the embedding, to maximise; and the plain one of each head, by
+            which heads are compared, `[R]`, in nats: mutual information of image and cluster less the cross-entropy
+            from image to partner.
         """
-        log_q, log_q_partner = tf.split(self.log_probs(tf.concat([images, partners], 0), training=True), 2)
+        log_q, embeddings = self.outputs(tf.concat([images, partners], 0), training=True)
+        log_q, log_q_partner = tf.split(log_q, 2)
         q = tf.exp(log_q)
         share = tf.reduce_mean(q, axis=0)
         balance = -tf.reduce_sum(share * tf.math.log(share + 1e-8), axis=-1)
@@ -294,7 +324,18 @@ class Classifier(tf.Module):
         disagreement = -tf.reduce_mean(tf.reduce_sum(tf.stop_gradient(q) * log_q_partner, axis=-1), axis=0)
         weights = self.settings
         weighted = weights.balance_weight * balance - weights.certainty_weight * uncertainty
-        return weighted - weights.agreement_weight * disagreement, balance - uncertainty - disagreement
+        total = tf.reduce_sum(weighted - weights.agreement_weight * disagreement)
+        if weights.factorised:
+            total += weights.contrast_weight * self.contrast(embeddings)
+        return total, balance - uncertainty - disagreement
+
+    def contrast(self, embeddings: tf.Tensor) -> tf.Tensor:
+        """The mean log probability of picking an image's partner among all others of the batch by the similarity of
+        their embeddings `[2B, E]`, images then partners (Chen et al. 2020, equation 1)."""
+        n = len(embeddings)
+        similarity = tf.matmul(embeddings, embeddings, transpose_b=True) / self.settings.temperature
+        log_p = tf.nn.log_softmax(tf.linalg.set_diag(similarity, tf.fill([n], -np.float32(np.inf))))
+        return tf.reduce_mean(tf.gather(log_p, (tf.range(n) + n // 2) % n, batch_dims=1))
 
     def cross_entropy(
         self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
@@ -311,17 +352,25 @@ class Classifier(tf.Module):
     def name_clusters(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Chooses the head and the order of its clusters that make labels `[N]` of uint8 images `[N, 784]` most
         probable: cluster k is class k from here on."""
-        log_q = self.log_probs(tf.constant(images), training=False).numpy()
-        n_heads, k = log_q.shape[1:]
-        scores = np.stack([log_q[labels == label].sum(axis=0) for label in range(k)], axis=1)  # [R, class, cluster]
-        orders = [linear_sum_assignment(score, maximize=True)[1] for score in scores]
-        head = int(np.argmax([score[np.arange(k), order].sum() for score, order in zip(scores, orders, strict=True)]))
+        log_q = np.concatenate([self.log_probs(part, training=False) for part in utils.slices(images, 5000)])
+        found = [best_order(log_q[:, head], labels) for head in range(log_q.shape[1])]
+        head = int(np.argmax([score for _, score in found]))
         self.head.assign(head)
-        kernel, bias = self.network.layers[-1].weights
-        for variable in (kernel, bias):
-            value = variable.numpy().reshape(-1, n_heads, k)
-            value[:, head] = value[:, head, orders[head]]
-            variable.assign(value.reshape(variable.shape))
+        k = log_q.shape[2]
+        columns = slice(head * k, (head + 1) * k)
+        for variable in self.network.layers[-1].weights:
+            value = variable.numpy()
+            value[..., columns] = value[..., columns][..., found[head][0]]
+            variable.assign(value)
+
+
+def best_order(log_q: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """The order of the clusters that makes labels `[N]` most probable under log q `[N, K]`, and their log
+    probability."""
+    k = log_q.shape[1]
+    scores = np.stack([log_q[labels == label].sum(axis=0) for label in range(k)])  # [class, cluster]
+    classes, order = linear_sum_assignment(scores, maximize=True)
+    return order, float(scores[classes, order].sum())
 
 
 def most_certain(q: np.ndarray, share: float) -> np.ndarray:
@@ -394,10 +443,58 @@ def near_neighbours(images: np.ndarray, n: int) -> np.ndarray:
     if len(images) == 1:
         return np.zeros([1, 1], int)
     grey = images.astype(np.float32) / 255.0
-    codes = PCA(min(50, *grey.shape), svd_solver="covariance_eigh").fit_transform(grey)
+    return nearest(PCA(min(50, *grey.shape), svd_solver="covariance_eigh").fit_transform(grey), n)[1]
+
+
+def nearest(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and indices `[N, n]` of the nearest other codes of each of codes `[N, D]`, n < N or as many as are."""
     found = NearestNeighbors(n_neighbors=min(n + 1, len(codes)), algorithm="brute").fit(codes)
-    near = [found.kneighbors(part, return_distance=False) for part in utils.slices(codes, 5000)]
-    return np.concatenate(near)[:, 1:]
+    near = [found.kneighbors(part) for part in utils.slices(codes, 5000)]
+    distances, indices = (np.concatenate(parts)[:, 1:] for parts in zip(*near, strict=True))
+    return distances, indices
+
+
+def neighbour_graph(codes: np.ndarray, n: int) -> csr_array:
+    """The weights `[N, N]` of the edges between codes `[N, D]` and their n nearest, symmetric; a distance is measured
+    by those to the middle one of the neighbours of both ends (Zelnik-Manor & Perona 2004)."""
+    distances, indices = nearest(codes, n)
+    scale = np.maximum(distances[:, distances.shape[1] // 2], 1e-6)
+    weights = np.maximum(np.exp(-(distances**2) / (scale[:, None] * scale[indices])), 1e-12)  # no node is cut off
+    rows = np.repeat(np.arange(len(codes)), indices.shape[1])
+    graph = csr_array((weights.ravel(), (rows, indices.ravel())), shape=(len(codes), len(codes)))
+    return graph.maximum(graph.T)
+
+
+def cut(graph: csr_array, settings: Settings) -> np.ndarray:
+    """How a graph's nodes belong to K clusters of spectral clustering (Ng, Jordan & Weiss 2002), with as many
+    eigenvectors as make the best clusters: evenly filled, and that of a node certain from that of a neighbour, at the
+    ratio of the settings' weights of balance and certainty.
+
+    Returns:
+        the share of each cluster among the neighbours of a node's neighbours `[N, K]`.
+    """
+    n, k = graph.shape[0], settings.k
+    root = diags_array(1 / np.sqrt(graph.sum(axis=1)))
+    n_vectors = min(2 * k, n - 1)
+    start = np.random.default_rng(settings.seed).normal(size=n)
+    values, vectors = eigsh(root @ graph @ root, n_vectors, which="LA", ncv=min(6 * k, n), v0=start)
+    vectors = vectors[:, np.argsort(-values)]
+    best_score, best = -np.inf, np.zeros([n, k])
+    for m in range(min(k, n_vectors), n_vectors + 1):
+        rows = vectors[:, :m] / np.linalg.norm(vectors[:, :m], axis=1, keepdims=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
+            found = KMeans(min(k, n), n_init=5, random_state=settings.seed).fit_predict(rows)
+        clusters = np.eye(k)[found]
+        joint = clusters.T @ (graph @ clusters)
+        joint /= joint.sum()
+        share = joint.sum(axis=0)
+        balance, uncertainty = -xlogy(share, share).sum(), xlogy(share, share).sum() - xlogy(joint, joint).sum()
+        score = settings.balance_weight * balance - settings.certainty_weight * uncertainty
+        if score > best_score:
+            best_score, best = score, clusters
+    walk = diags_array(1 / graph.sum(axis=1)) @ graph
+    return walk @ (walk @ best)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -428,9 +525,8 @@ class Training:
         self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
         self.refinement_batch_size = min(settings.refinement_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
-        self.rounds = ROUNDS * settings.factorised
-        self.round_epochs = round(settings.refinement_share * settings.epochs / ROUNDS)
-        self.start_epochs = self.classifier_epochs + self.rounds * self.round_epochs
+        self.refinement_epochs = settings.factorised * round(settings.refinement_share * settings.epochs)
+        self.start_epochs = self.classifier_epochs + self.refinement_epochs
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
         self.n_epochs = self.start_epochs + self.model_epochs
@@ -441,8 +537,8 @@ class Training:
         rate = settings.convolutional_learning_rate if settings.factorised else settings.learning_rate
         steps = self.classifier_epochs * (self.n // self.classifier_batch_size)
         self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
-        steps = max(1, self.round_epochs) * (self.n // self.refinement_batch_size)
-        self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps, restarts=True)
+        steps = max(1, self.refinement_epochs) * (self.n // self.refinement_batch_size)
+        self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps)
         # XLA's convolutions take twice as long as TensorFlow's own.
         self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
         self.done = tf.Variable(0, trainable=False)
@@ -452,7 +548,7 @@ class Training:
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
-        # The clusters that a round of the refinement learns; -1 is none.
+        # The clusters that the refinement learns; -1 is none.
         self.targets = tf.Variable(tf.fill([self.n], -1), trainable=False)
         self.checkpoint = tf.train.Checkpoint(
             model=self.model,
@@ -506,10 +602,19 @@ class Training:
         """The near neighbours of each image, `[N, n]`."""
         return near_neighbours(self.images, self.settings.neighbours)
 
-    def set_targets(self, share: float) -> None:
-        """Lets the next round learn the clusters of the images that the classifier is most certain of."""
-        q = self.classifier(self.images)
-        self.targets.assign(np.where(most_certain(q, share), q.argmax(axis=-1), -1).astype(np.int32))
+    def begin_refinement(self) -> None:
+        """Finds the clusters that the refinement learns, named by the labels where there are any, and gives their names
+        to the classifier's."""
+        if self.settings.graph_neighbours and self.refinement_epochs:
+            graph = neighbour_graph(self.classifier.embed(self.images), self.settings.graph_neighbours)
+            q = cut(graph, self.settings)
+        else:
+            q = self.classifier(self.images)
+        if len(self.labelled):
+            q = q[:, best_order(np.log(q[self.labelled] + 1e-8), self.labels)[0]]
+        clusters = q.argmax(axis=-1)
+        self.classifier.name_clusters(self.images, clusters)
+        self.targets.assign(np.where(most_certain(q, self.settings.certain_share), clusters, -1).astype(np.int32))
 
     def refinement_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
         """Images of an epoch of the refinement, distorted, uint8 `[steps, B, 784]`, and their clusters `[steps, B]`;
@@ -532,8 +637,8 @@ class Training:
         step, total = 0, tf.zeros([self.settings.restarts])
         while step < steps:
             with tf.GradientTape() as tape:
-                weighted, plain = self.classifier.objective(images[step], partners[step])
-                loss = -tf.reduce_sum(weighted)
+                objective, plain = self.classifier.objective(images[step], partners[step])
+                loss = -objective
             self.classifier_optimizer.apply(tape.gradient(loss, self.classifier.learned), self.classifier.learned)
             total += plain
             step += 1
@@ -626,19 +731,17 @@ class Training:
             for epoch in range(first, self.n_epochs):
                 if epoch in (first, self.classifier_epochs, self.start_epochs):
                     self.compile(epoch)
-                if epoch == self.classifier_epochs and len(self.labelled):
-                    self.classifier.name_clusters(self.images[self.labelled], self.labels)
+                if epoch == self.classifier_epochs and settings.factorised:
+                    self.begin_refinement()
                 if epoch < self.classifier_epochs:
                     data = self.classifier_epoch_data(epoch)
                     objectives = self.classifier_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
+                    if not np.isfinite(objectives).all():
+                        raise checkpoints.not_finite(f"the objective in epoch {epoch + 1}")
                     self.starts[epoch].assign(objectives)
                     self.classifier.head.assign(tf.argmax(objectives, output_type=tf.int32))
                     shown = f"step 1, objective {np.max(objectives):.3f} nats per image"
                 elif epoch < self.start_epochs:
-                    round_number, i = divmod(epoch - self.classifier_epochs, self.round_epochs)
-                    if i == 0:
-                        shares = np.linspace(settings.least_certain, settings.most_certain, self.rounds)
-                        self.set_targets(shares[round_number])
                     data = self.refinement_epoch_data(epoch)
                     loss = self.refinement_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
                     shown = f"refinement, cross-entropy {loss:.3f} nats per image"
@@ -760,7 +863,7 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
     found = json.loads(record.read_text())
     if found["data_sha256"] != utils.checksum(*images):
         return None
-    judge = Classifier(Settings(restarts=1, pure=True))
+    judge = Classifier(Settings(restarts=1, pure=True, embedding_units=0))
     tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
     return judge, found["test_error"]
 
@@ -823,7 +926,7 @@ def run(
     seconds = float(training.seconds)
     phases = (
         (training.classifier_epochs, training.classifier_batch_size),
-        (training.rounds * training.round_epochs, training.refinement_batch_size),
+        (training.refinement_epochs, training.refinement_batch_size),
         (training.model_epochs, settings.batch_size),
     )
     seen = sum(epochs * (len(images.train) // size * size) for epochs, size in phases)
@@ -1025,7 +1128,7 @@ def curves_figure(curves: Any) -> Figure:
     for restart, objectives in enumerate(curves["starts"].T):
         colour = utils.COLOURS[0] if restart == chosen else "0.75"
         start.plot(epochs, objectives, ".-", color=colour, zorder=restart == chosen, label=restart)
-    start.set(xlabel="epochs of step 1", ylabel="nats per image", title="objective of each head (chosen: blue)")
+    start.set(xlabel="epochs of step 1", ylabel="nats per image", title="objective of each head (best: blue)")
     epochs = np.arange(1, 1 + len(curves["bounds"]))
     bound.plot(epochs, curves["bounds"])
     bound.set(xlabel="epochs of steps 2 and 3", ylabel="nats per image", title="lower bound (first epochs below)")

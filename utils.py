@@ -175,13 +175,9 @@ def threads() -> int:
     return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or os.cpu_count() or 1)
 
 
-def cosine_adam(
-    learned: list[tf.Variable], learning_rate: float, steps: int, restarts: bool = False
-) -> tf.keras.optimizers.Optimizer:
-    """Adam whose step size falls to 0 along a cosine, with `restarts` again and again (Loshchilov & Hutter 2017)."""
-    schedules = tf.keras.optimizers.schedules
-    schedule = schedules.CosineDecayRestarts(learning_rate, steps, t_mul=1.0) if restarts else None
-    optimizer = tf.keras.optimizers.Adam(schedule or schedules.CosineDecay(learning_rate, steps))
+def cosine_adam(learned: list[tf.Variable], learning_rate: float, steps: int) -> tf.keras.optimizers.Optimizer:
+    """Adam whose step size falls to 0 along a cosine (Loshchilov & Hutter 2017)."""
+    optimizer = tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps))
     optimizer.build(learned)
     return optimizer
 

@@ -72,6 +72,8 @@ RUNS = [
             balance_weight=0.0,
             certainty_weight=0.0,
             cluster_weight=0.0,
+            contrast_weight=0.0,
+            graph_neighbours=0,
         )
     ),
     # One ingredient of --pure taken out at a time, at half the budget.
@@ -82,6 +84,8 @@ RUNS = [
             "balance": {"balance_weight": 0.0},
             "certainty": {"certainty_weight": 0.0},
             "agreement": {"agreement_weight": 0.0},
+            "contrast": {"contrast_weight": 0.0},
+            "graph": {"graph_neighbours": 0},
             "restarts": {"restarts": 1},
             "refinement": {"refinement_share": 0.0},
             "elastic": {"elastic": 0.0},

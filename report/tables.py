@@ -300,8 +300,10 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
 def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
-    values = {name: number(config[name]) for name in ("elastic", "pull_weight", "label_weight")}
-    values |= {name: number(100 * config[name]) for name in ("least_certain", "most_certain")}
+    names = ("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units")
+    values = {name: number(config[name]) for name in (*names, "graph_neighbours")}
+    values["certain_share"] = number(100 * config["certain_share"])
+    values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
     return {f"pure {name}": value for name, value in values.items()}
 
 

@@ -313,16 +313,16 @@ def test_the_pull_adds_its_weight_times_the_divergence_from_the_start():
         np.testing.assert_allclose(thrice - none, 3 * exact, rtol=1e-3, atol=3e-5)
 
 
-@pytest.mark.parametrize("m", [0, 1])
-def test_a_step_of_the_classifier_changes_every_variable_of_it_alone(m):
+@pytest.mark.parametrize("variant", [{}, {"pure": True}, {"labels_per_class": 1}])
+def test_a_step_of_the_classifier_changes_every_variable_of_it_alone(variant):
     tf.keras.utils.set_random_seed(0)
-    training = training_on(40, labels_per_class=m, k=10)
+    training = training_on(40, k=10, **variant)
     learned = training.classifier.learned
     model_before, before = [v.numpy() for v in training.model.learned], [v.numpy() for v in learned]
     with tiny.eager():
         objectives = training.classifier_epoch(*map(tf.constant, training.classifier_epoch_data(0)), tf.constant(1))
         between = [v.numpy() for v in learned]
-        training.set_targets(0.9)
+        training.begin_refinement()
         data = map(tf.constant, training.refinement_epoch_data(0))
         assert np.isfinite(training.refinement_epoch(*data, tf.constant(1)))
     assert objectives.shape == (2,)
@@ -358,11 +358,12 @@ def test_the_classifiers_objectives_by_hand():
     classifier.network = Table(logits)
     q = softmax(logits, axis=-1)
     labels = np.array([2, 0])
-    weighted, plain = classifier.objective(rows_of(0, 1, 2), rows_of(3, 4, 4))
+    total, plain = classifier.objective(rows_of(0, 1, 2), rows_of(3, 4, 4))
     balance = stats.entropy(q[:3].mean(axis=0), axis=-1)
     uncertainty = stats.entropy(q[:3], axis=-1).mean(axis=0)
     disagreement = -np.sum(q[:3] * np.log(q[[3, 4, 4]]), axis=-1).mean(axis=0)
-    np.testing.assert_allclose(weighted, 0.7 * balance - 0.2 * uncertainty - 0.9 * disagreement, rtol=1e-4)
+    weighted = 0.7 * balance - 0.2 * uncertainty - 0.9 * disagreement
+    np.testing.assert_allclose(total, weighted.sum(), rtol=1e-4)
     np.testing.assert_allclose(plain, balance - uncertainty - disagreement, rtol=1e-4)
 
     classifier.head.assign(1)
@@ -375,6 +376,26 @@ def test_the_classifiers_objectives_by_hand():
     np.testing.assert_allclose(classifier(rows_of(4, 2).numpy()), q[[4, 2], 1], rtol=1e-4)
 
 
+def test_an_embedding_picks_its_partner_among_all_others():
+    settings = small_settings(pure=True, embedding_units=4, temperature=0.3, contrast_weight=0.6)
+    classifier = gmvae.Classifier(settings)
+    outputs = np.random.default_rng(0).normal(size=(6, 2 * K + 4))
+    classifier.network = Table(outputs)
+    embeddings = outputs[:, 2 * K :] / np.linalg.norm(outputs[:, 2 * K :], axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.embed(rows_of(*range(6)).numpy()), embeddings, rtol=1e-5)
+    expected = 0.0
+    for i in range(6):
+        others = [j for j in range(6) if j != i]
+        similarities = embeddings[others] @ embeddings[i] / 0.3
+        expected += similarities[others.index((i + 3) % 6)] - logsumexp(similarities)
+    np.testing.assert_allclose(classifier.contrast(tf.constant(embeddings, tf.float32)), expected / 6, rtol=1e-5)
+    images, partners = rows_of(0, 1, 2), rows_of(3, 4, 5)
+    total = classifier.objective(images, partners)[0]
+    classifier.settings = small_settings(pure=True, embedding_units=4, contrast_weight=0.0)
+    without = classifier.objective(images, partners)[0]
+    np.testing.assert_allclose(total - without, 0.6 * expected / 6, rtol=1e-4)
+
+
 def test_labels_choose_the_head_and_name_its_clusters():
     """One head of three tells the classes apart, under other numbers."""
     tf.keras.utils.set_random_seed(0)
@@ -384,17 +405,19 @@ def test_labels_choose_the_head_and_name_its_clusters():
     kernel, bias = classifier.network.layers[-1].weights
     features = tf.keras.Sequential(classifier.network.layers[:-1])(grey / 255.0).numpy()
     solved = np.linalg.lstsq(features, 50 * np.eye(10)[order[labels]], rcond=None)[0]
-    value = kernel.numpy().reshape(128, 3, 10)
-    value[:, 1] = solved
-    kernel.assign(value.reshape(128, 30))
+    value = kernel.numpy()
+    value[:, 10:20] = solved
+    kernel.assign(value)
     np.testing.assert_array_equal(
         classifier.log_probs(grey, training=False).numpy()[:, 1].argmax(axis=-1), order[labels]
     )
     others = classifier.log_probs(grey, training=False).numpy()[:, [0, 2]]
+    embeddings = classifier.embed(grey)
     classifier.name_clusters(grey, labels)
     assert int(classifier.head) == 1
     np.testing.assert_array_equal(classifier(grey).argmax(axis=-1), labels)
     np.testing.assert_allclose(classifier.log_probs(grey, training=False).numpy()[:, [0, 2]], others, rtol=1e-5)
+    np.testing.assert_array_equal(classifier.embed(grey), embeddings)
 
 
 def test_the_most_certain_share_is_of_each_cluster():
@@ -448,6 +471,60 @@ def test_near_neighbours_are_the_nearest_others():
     np.testing.assert_array_equal(gmvae.near_neighbours(grey[:1], 3), [[0]])
 
 
+def test_the_neighbour_graph_by_hand():
+    codes = np.random.default_rng(0).normal(size=(12, 3))
+    distances = np.linalg.norm(codes[:, None] - codes, axis=-1)
+    ranks = distances.argsort(axis=1).argsort(axis=1)  # of an end itself: 0
+    scale = np.sort(distances, axis=1)[:, 3]  # the middle one of the ranks 1 to 4, the later of two
+    weights = np.exp(-(distances**2) / (scale[:, None] * scale))
+    near = (ranks > 0) & (ranks <= 4)
+    np.testing.assert_allclose(gmvae.neighbour_graph(codes, 4).toarray(), np.where(near | near.T, weights, 0))
+    assert np.isfinite(gmvae.neighbour_graph(np.zeros((5, 3)), 2).toarray()).all()
+
+
+def test_cuts_follow_the_neighbours_where_distances_mislead():
+    """Rings around one another."""
+    rng = np.random.default_rng(0)
+    rings, angle = np.repeat(np.arange(3), 300), rng.uniform(0, 2 * np.pi, 900)
+    radius = 1 + rings + 0.05 * rng.normal(size=900)
+    codes = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    q = gmvae.cut(gmvae.neighbour_graph(codes, 10), small_settings(k=3))
+    np.testing.assert_allclose(q.sum(axis=1), 1)
+    assert adjusted_rand_score(rings, q.argmax(axis=1)) == 1
+    # Two steps from a node, by hand: beside a node of another cluster it is the less certain.
+    graph = gmvae.neighbour_graph(np.array([[0.0], [1], [2], [3], [10], [11], [12], [13], [6.5]]), 2)
+    q = gmvae.cut(graph, small_settings(k=2))
+    walk = graph.toarray() / graph.toarray().sum(axis=1, keepdims=True)
+    members = np.eye(2)[q.argmax(axis=1)]
+    np.testing.assert_allclose(q, walk @ walk @ members, rtol=1e-9)
+    duplicates = np.concatenate([np.repeat(rng.normal(size=(3, 2)), 40, axis=0), [[9.0, 9.0]]])
+    assert np.isfinite(gmvae.cut(gmvae.neighbour_graph(duplicates, 15), small_settings(k=3))).all()
+    for n in (2, 3, 8):  # fewer points than clusters or eigenvectors
+        q = gmvae.cut(gmvae.neighbour_graph(codes[:n], 10), small_settings(k=3))
+        np.testing.assert_allclose(q.sum(axis=1), 1)
+
+
+def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
+    grey, labels = tiny.structured_images(200, 0)
+    settings = small_settings(k=10, labels_per_class=2, refinement_share=1.0)
+    training = gmvae.Training(grey.reshape(-1, 784), labels, settings)
+    rng = np.random.default_rng(0)
+    training.classifier.embed = lambda images: np.eye(10)[labels] + 0.01 * rng.normal(size=(200, 10))
+    training.begin_refinement()
+    targets = training.targets.numpy()
+    assert np.sum(targets == -1) == 20  # the least certain tenth of each cluster
+    assert set(targets) == {-1, *range(10)}
+    np.testing.assert_array_equal(targets[targets >= 0], labels[targets >= 0])
+    log_q = training.classifier.log_probs(training.images, False).numpy()[:, int(training.classifier.head)]
+    np.testing.assert_array_equal(gmvae.best_order(log_q, labels)[0], np.arange(10))  # the head has the same names
+    # Without a graph the best head's own clusters.
+    training = gmvae.Training(training.images, labels, small_settings(k=10, pure=True, graph_neighbours=0))
+    own = training.classifier(training.images).argmax(axis=1)
+    training.begin_refinement()
+    targets = training.targets.numpy()
+    np.testing.assert_array_equal(targets[targets >= 0], own[targets >= 0])
+
+
 def test_without_augmentation_a_partner_is_a_near_neighbour_and_no_image_is_distorted(monkeypatch):
     monkeypatch.setattr(gmvae, "distort", None)
     training = training_on(40, no_augment=True, labels_per_class=2, k=10, classifier_batch_size=20)
@@ -455,7 +532,7 @@ def test_without_augmentation_a_partner_is_a_near_neighbour_and_no_image_is_dist
     images, partners = training.classifier_epoch_data(0)
     for image, partner in zip(images.reshape(-1, 784), partners.reshape(-1, 784), strict=True):
         assert known[partner.tobytes()] in training.neighbours[known[image.tobytes()]]
-    training.set_targets(0.9)
+    training.begin_refinement()
     images, _, labelled, labels = training.refinement_epoch_data(0)
     assert {x.tobytes() for x in images.reshape(-1, 784)} <= set(known)
     assert labelled.shape == (1, 20, 784)
@@ -801,7 +878,7 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     found = utils.read_images(str(small_data))
     monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
     assert gmvae.load_judge(found) is None
-    kept = gmvae.Classifier(Settings(restarts=1, pure=True))
+    kept = gmvae.Classifier(Settings(restarts=1, pure=True, embedding_units=0))
     utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
     utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
     judge, error = gmvae.load_judge(found)
