@@ -525,7 +525,7 @@ class Training:
         self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
         self.refinement_batch_size = min(settings.refinement_batch_size, self.n)
         self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
-        self.refinement_epochs = settings.factorised * round(settings.refinement_share * settings.epochs)
+        self.refinement_epochs = settings.factorised * int(np.ceil(settings.refinement_share * settings.epochs))
         self.start_epochs = self.classifier_epochs + self.refinement_epochs
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
