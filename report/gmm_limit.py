@@ -1,22 +1,29 @@
 """The error of a maximum of the likelihood, and of NVIL, against N, beside the Cramér-Rao bound.
 
 One mixture of K = 3 at several separations of its means; for each N, 100 data sets from it. `zs.nvil` fits them with 3
-restarts each. From its fit or the truth, whichever is more likely, Newton's method in a trust region goes on to the
-maximum next to it: EM would stop on its way there, where overlap makes the likelihood flat. With few points and much
-overlap that is not always the highest of the sound maxima. The Fisher
-information of one point is the integral of score times score over the plane, for 14 parameters: the means, the standard
-deviations, pi_1 and pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
+restarts each. The maximum is the highest that is found: EM takes 100 steps from NVIL's restarts, the truth and five
+seedings of k-means++, and where it is then most likely, without a degenerate component, Newton's method in a trust
+region goes on, as EM would stop on its way where overlap makes the likelihood flat. The Fisher information of one point
+is the integral of score times score over the plane, for 14 parameters: the means, the standard deviations, pi_1 and
+pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbiased estimates.
 
     python report/gmm_limit.py --out FOLDER
 
-metrics.json has for each cell the `bound`, the square roots of that diagonal; `behind`, for each data set the
-log-likelihood of that maximum less NVIL's, nats per point; `gradient`, its largest entry at the maximum, nats per point
-and unit of `theta`; and for `estimate`, NVIL's, and `mle`, that maximum:
+metrics.json has for each cell the `bound`, the square roots of that diagonal; for each data set
+
+    behind       the log-likelihood of the maximum less that of NVIL's best restart, nats per point
+    beyond       the highest log-likelihood that EM reached less the highest from NVIL's restarts and the truth
+    gradient     its largest entry at the maximum, nats per point and unit of `theta`
+    degenerate   whether the maximum has a degenerate component
+
+and for `estimate`, NVIL's, and `mle`, that maximum:
 
     rms_error, median_error, bias   for each parameter, over the data sets
     bias_se                         the standard error of the bias
     coverage                        share of data sets whose 95 % interval, from the information at the estimate, holds
                                     the truth; one that cannot be computed holds nothing
+    interval                        for these but bias_se, the first three over the bound: a 95 % interval of the median
+                                    over the parameters, by the bootstrap over data sets
 """
 
 import sys
@@ -53,6 +60,9 @@ class Settings:
     out: str = setting("report/runs/gmm-limit", "folder for metrics.json")
     data_sets: int = setting(100)
     restarts: int = setting(3)
+    seedings: int = setting(5)  # of k-means++
+    em_steps: int = setting(100)
+    resamples: int = setting(2000)  # of the bootstrap
     steps: int = setting(5000)
     batch_size: int = setting(128)
     large_n: int = setting(10_000)  # from here on
@@ -121,6 +131,26 @@ def from_theta(theta: tf.Tensor, variance_floor: float) -> tuple[tf.Tensor, tf.T
     return weight_logits, tf.reshape(theta[2:8], [3, 2]), tf.reshape(logstds, [3, 2])
 
 
+@tf.function(jit_compile=True)
+def climb(points: tf.Tensor, starts: Parameters, variance_floor: float, steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Steps of EM from R mixtures (arrays with a leading axis of R) on standardised points `[N, 2]`.
+
+    Returns:
+        weights `[R, K]`, means and standard deviations `[R, K, 2]`; and mean log-likelihoods `[R]`, nats per point.
+    """
+    weights, means, stds = (tf.convert_to_tensor(each) for each in starts)
+    for _ in tf.range(steps):
+        q = tf.nn.softmax(
+            gmm_vi.log_joints(points, tf.math.log(weights), means, tf.math.log(stds)), axis=0
+        )  # [K, R, N]
+        totals = tf.transpose(tf.reduce_sum(q, axis=-1)) + 1e-12  # [R, K]; a component may have lost all points
+        weights = totals / tf.reduce_sum(totals, axis=-1, keepdims=True)
+        means, squares = (tf.einsum("krn,nd->rkd", q, x) / totals[..., None] for x in (points, tf.square(points)))
+        stds = tf.sqrt(tf.maximum(squares - tf.square(means), 0.0) + variance_floor)
+    log_joints = gmm_vi.log_joints(points, tf.math.log(weights), means, tf.math.log(stds))
+    return weights, means, stds, tf.reduce_mean(tf.reduce_logsumexp(log_joints, axis=0), axis=-1)
+
+
 # Not compiled: XLA would do so anew for every theta.
 @tf.function
 def cost(points: tf.Tensor, theta: tf.Tensor, variance_floor: float) -> tuple[tf.Tensor, tf.Tensor]:
@@ -172,39 +202,78 @@ def fit_cell(cell: cells.Separated, settings: Settings) -> dict[str, Any]:
     )
     training, best, seconds = cells.fit_data_sets(standardized, fitted)
     fits: dict[str, list[Parameters]] = {"estimate": [], "mle": []}
-    behind, gradients = [], []
+    found: dict[str, list] = {"behind": [], "beyond": [], "gradient": [], "degenerate": []}
     started = time.perf_counter()
     for d, (centre, scale) in enumerate(zip(centres, scales, strict=True)):
-        scores = gmm_vi.evaluate(training, (d, int(best[d])), standardized[d])
-        starts = scores["parameters"], true.standardized(centre, scale)
-        start = max(starts, key=lambda each, x=standardized[d]: gmm_vi.mean_log_likelihood(x, each))
-        mle, gradient = maximise(standardized[d], start, fitted.variance_floor)
-        behind.append(gmm_vi.mean_log_likelihood(standardized[d], mle) - scores["log_likelihood"])
-        gradients.append(gradient)
-        for name, fit in (("estimate", scores["parameters"]), ("mle", mle)):
+        x = standardized[d]
+        restarts = [gmm_vi.evaluate(training, (d, r), x) for r in range(settings.restarts)]
+        estimate = restarts[best[d]]
+        known = [*(each["parameters"] for each in restarts), true.standardized(centre, scale)]
+        start, beyond = highest(x, known, settings, fitted.variance_floor)
+        mle, gradient = maximise(x, start, fitted.variance_floor)
+        found["behind"].append(gmm_vi.mean_log_likelihood(x, mle) - estimate["log_likelihood"])
+        found["beyond"].append(beyond)
+        found["gradient"].append(gradient)
+        found["degenerate"].append(bool(gmm_vi.is_degenerate(mle.stds, fitted.variance_floor)))
+        for name, fit in (("estimate", estimate["parameters"]), ("mle", mle)):
             fit = fit.in_data_units(centre, scale)
             fits[name].append(fit.reorder(gmm_vi.match(fit, true, scale)))
     return {
         "seconds": {**seconds, "mle": time.perf_counter() - started},
-        "behind": behind,
-        "gradient": gradients,
+        **found,
         "bound": dict(zip(NAMES, standard_errors(true, cell.n).tolist(), strict=True)),
-        **{name: summary(each, true, cell.n) for name, each in fits.items()},
+        **{name: summary(each, true, cell.n, settings.resamples) for name, each in fits.items()},
     }
 
 
-def summary(fits: list[Parameters], true: Parameters, n: int) -> dict[str, dict[str, float]]:
-    """Errors of fits to many data sets of n points, and coverage of their intervals, for each parameter."""
+def highest(
+    points: np.ndarray, known: list[Parameters], settings: Settings, variance_floor: float
+) -> tuple[Parameters, float]:
+    """The most likely mixture without a degenerate component, if there is one, that steps of EM reach on standardised
+    points `[N, 2]` from known mixtures and from seedings of k-means++; and how much more likely it is than the best of
+    those from the known, nats per point."""
+    seeding = gmm_vi.Settings(k=3, restarts=settings.seedings, seed=settings.seed)
+    means, stds = gmm_vi.draw_start(points, seeding, np.random.default_rng(settings.seed))
+    seeded = [
+        Parameters(np.full(3, 1 / 3), mean, np.broadcast_to(std, [3, 2])) for mean, std in zip(means, stds, strict=True)
+    ]
+    starts = Parameters(*map(np.stack, zip(*known, *seeded, strict=True)))
+    steps = tf.constant(settings.em_steps)
+    *reached, scores = (each.numpy() for each in climb(tf.constant(points), starts, variance_floor, steps))
+    scores = np.where(gmm_vi.is_degenerate(reached[2], variance_floor), scores.min(), scores)
+    best = scores.argmax()
+    return Parameters(*(each[best] for each in reached)), float(scores[best] - scores[: len(known)].max())
+
+
+def statistics(errors: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
+    """Of errors, and of whether an interval held the truth, `[..., D, 14]`: over D data sets, `[..., 14]`."""
+    return {
+        "rms_error": np.sqrt(np.mean(np.square(errors), axis=-2)),
+        "median_error": np.median(np.abs(errors), axis=-2),
+        "bias": errors.mean(axis=-2),
+        "coverage": inside.mean(axis=-2),
+    }
+
+
+def summary(fits: list[Parameters], true: Parameters, n: int, resamples: int) -> dict[str, dict[str, Any]]:
+    """Errors of fits to many data sets of n points, and coverage of their intervals, for each parameter; and intervals
+    of their medians over the parameters."""
     errors = np.stack([vector(fit) for fit in fits]) - vector(true)
     inside = np.abs(errors) < 1.96 * np.stack([standard_errors(fit, n) for fit in fits])  # NaN holds nothing
-    statistics = {
-        "rms_error": np.sqrt(np.mean(np.square(errors), axis=0)),
-        "median_error": np.median(np.abs(errors), axis=0),
-        "bias": errors.mean(axis=0),
-        "bias_se": errors.std(axis=0, ddof=1) / np.sqrt(len(errors)),
-        "coverage": inside.mean(axis=0),
+    drawn = np.random.default_rng(0).integers(len(fits), size=(resamples, len(fits)))
+    of_bound = errors / standard_errors(true, n)
+    once, again = (
+        {name: np.median(np.abs(values), axis=-1) for name, values in statistics(*each).items()}
+        for each in ((of_bound, inside), (of_bound[drawn], inside[drawn]))
+    )
+    intervals = {name: np.quantile(values, (0.025, 0.975)) for name, values in again.items()}
+    intervals["bias"] += once["bias"] - again["bias"].mean()  # resampling adds to the noise, and so to |bias|
+    intervals = {name: each.tolist() for name, each in intervals.items()}
+    found = statistics(errors, inside) | {"bias_se": errors.std(axis=0, ddof=1) / np.sqrt(len(errors))}
+    return {
+        **{name: dict(zip(NAMES, values.tolist(), strict=True)) for name, values in found.items()},
+        "interval": intervals,
     }
-    return {name: dict(zip(NAMES, values.tolist(), strict=True)) for name, values in statistics.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
