@@ -5,8 +5,8 @@ On each of ten data sets the algorithm of gmm_vi.py, but with NVIL's own baselin
 every estimator draws 100 gradients: with all data sets 1000 fits that one compiled program holds. In a cell all begin
 with the same random numbers, so that those of one-hot samples see the same ones. They are compared, for the model's and
 the posterior's parameters apart, with two gradients that are exact: of the bound, by the sum over z; and of what the
-estimator targets, by the sum over all counts of its samples' components, or for a relaxation of two components by
-quadrature. What a step of each takes in time gmm_race.py measures, as only there do baselines learn.
+estimator targets, by the sum over all counts of its samples' components, or for a relaxation of two or three components
+by quadrature. What a step of each takes in time gmm_race.py measures, as only there do baselines learn.
 
     exact              the sum over z, no sample
     score function     zs.nvil without a baseline
@@ -26,7 +26,7 @@ for each data set:
 
     norm, target_norm   of the bound's exact gradient and of the target's
     bias                norm of the mean gradient less the bound's
-    target_bias         the same from the target's; null where that has no exact gradient: a relaxation's at K > 2
+    target_bias         the same from the target's; null where that has no exact gradient: a relaxation's at K > 3
     variance            sum of the variances of the gradient's entries; its hundredth is the noise in a squared bias
     cosine              mean cosine of the angle to the bound's gradient
 """
@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cells
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 import gmm_vi
 import utils
@@ -271,17 +271,19 @@ class Replicates(tf.Module):
         log_q = tf.reduce_sum(z * tf.nn.log_softmax(self.posterior.logits(self.x)), axis=-1)
         return zs.sgvb(self.log_joint, {"x": self.x}, {"z": (z, log_q)})
 
-    # What the relaxations target, where K = 2.
+    # What the relaxations target.
 
-    def by_quadrature(self, bound: Callable[[float, tf.Tensor], tf.Tensor], temperature: float) -> tf.Tensor:
-        """Minus the expectation of a relaxation's bound. Of two components a relaxed sample is a function of one
-        logistic number, the difference of two Gumbel numbers; the trapezoidal rule converges exponentially there."""
-        spacing = 0.05
-        noise = np.arange(-40, 40 + spacing, spacing)
-        density = np.exp(-np.abs(noise)) / np.square(1 + np.exp(-np.abs(noise)))
-        difference = tf.constant(np.stack([noise, 0 * noise], axis=-1)[:, None, None], tf.float32)  # [Q, 1, 1, 2]
-        log_z = tf.nn.log_softmax((self.posterior.logits(self.x) + difference) / temperature)
-        return -tf.tensordot(tf.constant(spacing * density, tf.float32), bound(temperature, log_z), 1)
+    def by_quadrature(
+        self,
+        bound: Callable[[float, tf.Tensor], tf.Tensor],
+        temperature: float,
+        differences: tf.Tensor,
+        weights: tf.Tensor,
+    ) -> tf.Tensor:
+        """Minus the expectation of a relaxation's bound, or a term of it: its sum over nodes of `quadrature`."""
+        noise = differences[:, None, None]  # [Q, 1, 1, K]
+        log_z = tf.nn.log_softmax((self.posterior.logits(self.x) + noise) / temperature)
+        return -tf.tensordot(weights, bound(temperature, log_z), 1)
 
     # What vimco and rws target, by the sum over all counts of the samples' components.
 
@@ -312,19 +314,43 @@ class Replicates(tf.Module):
         return -tf.reduce_sum(mean_weights * (log_p + log_q), axis=-1)
 
 
-def gradients(replicates: Replicates, cost: Callable[[], tf.Tensor]) -> dict[str, np.ndarray]:
-    """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`."""
+def quadrature(k: int, temperature: float, at_once: int = 2000) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Nodes for the expectation over the noise of a relaxed sample, in parts of `at_once`: differences of K Gumbel
+    numbers from the last `[at_once, K]`, which is all that the sample depends on, and weights `[at_once]`.
+
+    The differences have the density (K - 1)! exp(-sum u) / (1 + sum exp(-u))^K. It and the sample are analytic, so that
+    the trapezoidal rule converges exponentially; nodes where the density is below 2e-9 are left out.
+    """
+    spacing, most = min(temperature, 0.25), 20.0
+    axis = np.arange(-most, most + spacing / 2, spacing)
+    u = np.stack(np.meshgrid(*[axis] * (k - 1)), axis=-1).reshape(-1, k - 1)
+    u = np.hstack([u, np.zeros([len(u), 1])])
+    log_density = gammaln(k) - u.sum(axis=1) - k * logsumexp(-u, axis=1)
+    kept = log_density > -most
+    nodes, weights = u[kept], spacing ** (k - 1) * np.exp(log_density[kept])
+    missing = -len(nodes) % at_once  # so that one compiled program does all parts
+    nodes, weights = np.pad(nodes, ((0, missing), (0, 0))), np.pad(weights, (0, missing))
+    parts = (np.split(each.astype(np.float32), len(nodes) // at_once) for each in (nodes, weights))
+    return [(tf.constant(u), tf.constant(w)) for u, w in zip(*parts, strict=True)]
+
+
+def gradients(
+    replicates: Replicates, cost: Callable[..., tf.Tensor], parts: Sequence[tuple[tf.Tensor, ...]] = ((),)
+) -> dict[str, np.ndarray]:
+    """The gradients of minus the cost, the mean over the points, for `model` and `posterior` `[R, parameters]`; where
+    the cost is a sum, each term is given by arguments of its own, all of the same shapes."""
 
     @tf.function(jit_compile=True)
-    def compiled() -> dict[str, list[tf.Tensor]]:
+    def compiled(*arguments: tf.Tensor) -> dict[str, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            total = tf.reduce_sum(tf.reduce_mean(cost(), axis=-1))
+            total = tf.reduce_sum(tf.reduce_mean(cost(*arguments), axis=-1))
         return tape.gradient(total, replicates.learned, unconnected_gradients="zero")
 
-    return {
-        part: -np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1)
-        for part, each in compiled().items()
-    }
+    terms = [
+        {part: np.concatenate([v.numpy().reshape(len(v), -1) for v in each], axis=1) for part, each in found.items()}
+        for found in (compiled(*arguments) for arguments in parts)
+    ]
+    return {part: -sum(term[part] for term in terms) for part in terms[0]}
 
 
 def compare(drawn: np.ndarray, exact: np.ndarray, target: np.ndarray | None) -> dict[str, list[float] | None]:
@@ -385,10 +411,11 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     temperatures = TEMPERATURES if cell.n_samples == 1 else (0.5,)
     targets = dict.fromkeys(UNBIASED, exact)
     targets |= {"vimco": gradients(single, single.vimco_target), "rws": gradients(single, single.rws_target)}
-    if cell.k == 2:
+    if cell.k <= 3:
         bounds = {"concrete": single.concrete_bound, "gumbel-softmax": single.gumbel_softmax_bound}
         for (name, bound), t in itertools.product(bounds.items(), temperatures):
-            targets[f"{name}, {t}"] = gradients(single, functools.partial(single.by_quadrature, bound, t))
+            cost = functools.partial(single.by_quadrature, bound, t)
+            targets[f"{name}, {t}"] = gradients(single, cost, quadrature(cell.k, t))
     many = Replicates(
         [np.repeat(value, draws, axis=0) for value in state], np.repeat(points, draws, axis=0), cell.n_samples
     )

@@ -27,6 +27,7 @@ import study
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 import gmm_vi
@@ -189,18 +190,84 @@ def test_the_maximum_is_one(separation):
         assert gmm_vi.mean_log_likelihood(points, mle._replace(weights=mle.weights + shift)) < score
 
 
+def test_steps_of_em_are_those_of_scikit_learn():
+    points = cells.draw_points([gmm_limit.truth(3.0)], 200)[0]
+    starts = [gmm_limit.truth(separation) for separation in (2.0, 3.0)]
+    stacked = Parameters(*map(np.stack, zip(*starts, strict=True)))
+    *reached, scores = (each.numpy() for each in gmm_limit.climb(tf.constant(points), stacked, 1e-6, tf.constant(7)))
+    for r, start in enumerate(starts):
+        em = GaussianMixture(
+            3,
+            covariance_type="diag",
+            max_iter=7,
+            tol=0,
+            weights_init=start.weights,
+            means_init=start.means,
+            precisions_init=1 / np.square(start.stds),
+        )
+        with pytest.warns(ConvergenceWarning):
+            em.fit(points)
+        for ours, theirs in zip(reached, gmm_vi.em_parameters(em), strict=True):
+            np.testing.assert_allclose(ours[r], theirs, rtol=1e-8)
+        assert scores[r] == pytest.approx(em.score(points), rel=1e-12)
+
+
+def test_the_highest_maximum_is_of_the_best_start():
+    """Next to one far cluster as two components a seeding finds the better maximum; a degenerate one is left out."""
+    true = gmm_limit.truth(8.0)
+    points = cells.draw_points([true], 200)[0]
+    settings = dataclasses.replace(gmm_limit.Settings(), seedings=3, em_steps=50)
+    good, beyond = gmm_limit.highest(points, [true], settings, 1e-6)
+    assert beyond == pytest.approx(0, abs=1e-9)
+    poor = true._replace(means=true.means[[0, 0, 0]] + [[-0.1, 0.0], [0.1, 0.0], [0.0, 0.1]])
+    settings = dataclasses.replace(settings, em_steps=5)
+    found, beyond = gmm_limit.highest(points, [poor], settings, 1e-6)
+    assert beyond > 0.1
+    assert gmm_vi.mean_log_likelihood(points, found) == pytest.approx(
+        gmm_vi.mean_log_likelihood(points, good), abs=1e-3
+    )
+    point = Parameters(true.weights, np.stack([points[0], *true.means[1:]]), np.stack([[1e-5] * 2, *true.stds[1:]]))
+    sound, _ = gmm_limit.highest(points, [point, true], settings, 1e-6)
+    assert not gmm_vi.is_degenerate(sound.stds, 1e-6)
+
+
 def test_the_summary_of_errors():
     truth = gmm_limit.truth(4.0)
     shifts = np.array([-0.02, 0.0, 0.05])
     fits = [truth._replace(means=truth.means + shift) for shift in shifts]
-    summary = gmm_limit.summary(fits, truth, 1000)
+    summary = gmm_limit.summary(fits, truth, 1000, 100)
     assert summary["bias"]["mu_11"] == pytest.approx(0.01)
     assert summary["bias_se"]["mu_11"] == pytest.approx(shifts.std(ddof=1) / np.sqrt(3))
     assert summary["rms_error"]["mu_32"] == pytest.approx(np.sqrt(np.mean(shifts**2)))
     assert summary["median_error"]["mu_22"] == pytest.approx(0.02)
     assert summary["rms_error"]["sigma_11"] == pytest.approx(0, abs=1e-12)
     assert summary["coverage"]["pi_1"] == 1
-    assert gmm_limit.summary(fits, truth, 10**7)["coverage"]["mu_11"] == pytest.approx(1 / 3)
+    assert gmm_limit.summary(fits, truth, 10**7, 100)["coverage"]["mu_11"] == pytest.approx(1 / 3)
+
+
+def test_intervals_over_data_sets_are_as_wide_as_the_spread_over_studies(monkeypatch):
+    """Of normal errors at the bound, independent for each parameter, in studies of 100 data sets."""
+    truth, bound = gmm_limit.truth(4.0), np.full(14, 0.01)
+    monkeypatch.setattr(gmm_limit, "standard_errors", lambda parameters, n: bound)
+    rng = np.random.default_rng(0)
+    names = ("rms_error", "median_error", "bias", "coverage")
+    values, intervals = [], []
+    for errors in bound * rng.normal(0.5, 1, size=(60, 100, 14)):
+        weights = truth.weights[:2] + errors[:, :2]
+        fits = [
+            Parameters(np.append(w, 1 - w.sum()), truth.means + e[2:8].reshape(3, 2), truth.stds + e[8:].reshape(3, 2))
+            for w, e in zip(weights, errors, strict=True)
+        ]
+        summary = gmm_limit.summary(fits, truth, 1000, 300)
+        over = {name: 1.0 if name == "coverage" else 0.01 for name in names}
+        values.append([np.median(np.abs(list(summary[name].values()))) / over[name] for name in names])
+        intervals.append([summary["interval"][name] for name in names])
+    values, intervals = np.array(values), np.array(intervals)  # [studies, names], [studies, names, 2]
+    widths = np.ptp(intervals, axis=-1).mean(axis=0) / (2 * 1.96 * values.std(axis=0))
+    np.testing.assert_allclose(widths, 1, atol=0.5)
+    middle = np.median(values, axis=0)
+    held = np.mean((intervals[..., 0] <= middle) & (middle <= intervals[..., 1]), axis=0)
+    assert np.all(held > 0.8), held
 
 
 def test_a_cell_of_the_limit():
@@ -210,16 +277,20 @@ def test_a_cell_of_the_limit():
         assert 0.01 < bound < 0.3, name
         assert result["estimate"]["rms_error"][name] < 5 * bound
         assert result["estimate"]["bias"][name] == pytest.approx(result["mle"]["bias"][name], abs=0.02)
-    assert len(result["behind"]) == 3
+    assert all(len(result[name]) == 3 for name in ("behind", "beyond", "gradient", "degenerate"))
     assert all(-1e-9 < each < 1e-3 for each in result["behind"])
+    assert all(0 <= each < 1e-6 for each in result["beyond"])
     assert all(each < 1e-6 for each in result["gradient"])
+    assert not any(result["degenerate"])
+    for low, high in result["mle"]["interval"].values():
+        assert low <= high
 
 
-@pytest.mark.parametrize("n_samples", [1, 3])
-def test_estimators_hit_their_targets(n_samples):
-    """Within five standard errors of what each targets; sgvb on a one-hot sample tells the posterior nothing."""
+@pytest.mark.parametrize(("k", "n_samples"), [(2, 1), (2, 3), (3, 1)])
+def test_estimators_hit_their_targets(k, n_samples):
+    """Within three standard errors of what each targets; sgvb on a one-hot sample tells the posterior nothing."""
     settings = dataclasses.replace(gmm_estimators.Settings(), n=12, steps=100, data_sets=2, restarts=2, draws=1000)
-    results = gmm_estimators.measure(gmm_estimators.Cell(2, n_samples, "midway"), settings)["estimators"]
+    results = gmm_estimators.measure(gmm_estimators.Cell(k, n_samples, "midway"), settings)["estimators"]
     of = {
         (name, part): {key: None if value is None else np.array(value) for key, value in each[part].items()}
         for name, each in results.items()
@@ -263,29 +334,35 @@ def test_estimators_see_the_same_samples():
             assert results[name]["model"][statistic] == pytest.approx(plain[statistic], rel=1e-3), name
 
 
-def two_components(n_samples):
-    """A fit of two components to three points, with an undecided and two decided q."""
+def fixed_fit(k):
+    """A fit of K components, 2 or 3, to three points, with an undecided and two decided q of the first two."""
     state = [
         np.ones([1, 1, 1], np.float32),
-        np.log([[[0.8, 1.2], [0.5, 1.0]]]).astype(np.float32),
-        np.array([[[-1.0, 0.0], [1.0, 0.5]]], np.float32),
-        np.array([[0.3, -0.2]], np.float32),
-        np.array([[[-1.5, 0.2], [0.8, 0.0]]], np.float32),
-        np.zeros([1, 2, 2], np.float32),
-        np.array([[0.1, 0.0]], np.float32),
+        np.log([[[0.8, 1.2], [0.5, 1.0], [1.1, 0.7]]]).astype(np.float32),
+        np.array([[[-1.0, 0.0], [1.0, 0.5], [0.5, -1.0]]], np.float32),
+        np.array([[0.3, -0.2, 0.1]], np.float32),
+        np.array([[[-1.5, 0.2], [0.8, 0.0], [0.0, -0.6]]], np.float32),
+        np.zeros([1, 3, 2], np.float32),
+        np.array([[0.1, 0.0, -0.3]], np.float32),
     ]
     network = gmm_estimators.Baseline((1,), np.random.default_rng(0))
-    state += [variable.numpy() for variable in network.trainable_variables]
-    return gmm_estimators.Replicates(state, np.array([[[-0.3, 0.1], [1.4, 0.5], [-2.5, 0.3]]]), n_samples)
+    state = [state[0], *(each[:, :k] for each in state[1:]), *(v.numpy() for v in network.trainable_variables)]
+    return gmm_estimators.Replicates(state, np.array([[[-0.3, 0.1], [1.4, 0.5], [-2.5, 0.3]]]), 1)
+
+
+def by_quadrature(fit, relaxation, temperature):
+    """Minus the expectation of a relaxation's bound `[N]`."""
+    bound = getattr(fit, f"{relaxation}_bound")
+    parts = gmm_estimators.quadrature(fit.mixture.means.shape[1], temperature)
+    return sum(fit.by_quadrature(bound, temperature, *part)[0].numpy().astype(float) for part in parts)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
 @pytest.mark.parametrize("relaxation", ["concrete", "gumbel_softmax"])
 def test_the_quadrature_of_a_relaxation_is_its_expectation(relaxation, temperature):
     """Against SciPy's adaptive quadrature over the share y of the first component, by the density of Maddison et al."""
-    fit = two_components(1)
-    bound = getattr(fit, f"{relaxation}_bound")
-    got = fit.by_quadrature(bound, temperature)[0].numpy()
+    fit = fixed_fit(2)
+    got = by_quadrature(fit, relaxation, temperature)
     logits = fit.posterior.logits(fit.x)[0].numpy().astype(float)
     weights, means, logstds = (p[0].numpy().astype(float) for p in fit.mixture())
     log_pi = weights - logsumexp(weights)
@@ -311,6 +388,40 @@ def test_the_quadrature_of_a_relaxation_is_its_expectation(relaxation, temperatu
         middle = (logits[n, 0] - logits[n, 1]) / temperature
         value, _ = quad(integrand, -limit, limit, (point, logits[n]), points=[-3, 0, 3, middle], limit=500)
         assert -got[n] == pytest.approx(value, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("relaxation", ["concrete", "gumbel_softmax"])
+def test_the_quadrature_of_three_components(relaxation, temperature):
+    """Within four standard errors of the mean over samples."""
+    fit = fixed_fit(3)
+    gumbel = np.random.default_rng(0).gumbel(size=(200_000, 1, 1, 3)).astype(np.float32)
+    log_z = tf.nn.log_softmax((fit.posterior.logits(fit.x) + gumbel) / temperature)
+    drawn = -getattr(fit, f"{relaxation}_bound")(temperature, log_z)[:, 0].numpy().astype(float)
+    noise = drawn.std(axis=0) / np.sqrt(len(drawn))
+    assert np.all(abs(by_quadrature(fit, relaxation, temperature) - drawn.mean(axis=0)) < 4 * noise)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+def test_the_quadrature_of_three_components_is_that_of_two_where_the_third_never_has_a_share(temperature):
+    """Of Gumbel-softmax: in a Concrete density even such a component counts."""
+    two, three = fixed_fit(2), fixed_fit(3)
+    for offsets in (three.mixture.weight_logits, three.posterior.offsets):
+        offsets.assign(offsets - [0.0, 0.0, 300.0])
+    expected = by_quadrature(two, "gumbel_softmax", temperature)
+    np.testing.assert_allclose(by_quadrature(three, "gumbel_softmax", temperature), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_nodes_and_weights_of_the_quadrature(k):
+    """The differences of standard Gumbel numbers have a mean of 0, variances of pi^2 / 3 and correlations of 1/2."""
+    parts = gmm_estimators.quadrature(k, 1.0)
+    nodes, weights = (np.concatenate([part[i].numpy() for part in parts]).astype(float) for i in (0, 1))
+    assert weights.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(nodes[:, -1], 0)
+    np.testing.assert_allclose(weights @ nodes, 0, atol=1e-5)
+    expected = np.pi**2 / 3 * (0.5 + 0.5 * np.eye(k - 1))
+    np.testing.assert_allclose((nodes[:, :-1] * weights[:, None]).T @ nodes[:, :-1], expected, rtol=1e-5)
 
 
 def test_a_bias_is_told_from_the_noise_in_it(monkeypatch):
@@ -452,7 +563,8 @@ def test_the_peak_memory_of_a_process():
 
 
 def test_a_run_of_the_scale():
-    result = gmm_scale.measure(gmm_scale.Cell(1000), dataclasses.replace(gmm_scale.Settings(), steps=20))
+    settings = dataclasses.replace(gmm_scale.Settings(), steps=20, block=2, blocks=3)
+    result = gmm_scale.measure(gmm_scale.Cell(1000, seed=3), settings)
     assert result["peak_mib"] > result["idle_mib"] > 100
     assert result["microseconds"] > 0
     assert result["em_points"] == 1000
