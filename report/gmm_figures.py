@@ -63,6 +63,12 @@ def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shad
     axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
 
 
+def span(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
+    """Median and range of a row of few values for each x."""
+    (line,) = axes.plot(x, np.median(values, axis=1), marker=".", **style)
+    axes.fill_between(x, np.min(values, axis=1), np.max(values, axis=1), color=line.get_color(), alpha=0.2, linewidth=0)
+
+
 def quartiles(values: Sequence[Sequence[float]]) -> np.ndarray:
     """Of each row, `[3, rows]`."""
     return np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
@@ -324,28 +330,38 @@ def limit_figure() -> Drawn:
     (medians, squares), (biases, coverages) = figure.subplots(2, 2)
     ratios = {"median_error": medians, "rms_error": squares}
     chance = [at_the_bound(separation, config["data_sets"]) for separation in separations]
-    by_chance = {}
+    limits = {name: np.quantile(np.concatenate([each[name] for each in chance]), (0.025, 0.975)) for name in ratios}
+    by_chance = {name: f"{low:.2f} to {high:.2f}" for name, (low, high) in limits.items()}
     for name, axes in ratios.items():
-        low, high = np.quantile(np.concatenate([each[name] for each in chance]), (0.025, 0.975))
-        by_chance[name] = f"{low:.2f} to {high:.2f}"
-        axes.axhspan(low, high, color="0.85", linewidth=0, label="at the bound, 95 %")
-    told: dict[str, list[str]] = {name: [] for name in ("first", "rms_error", "median_error", "coverage", "biased")}
+        axes.axhspan(*limits[name], color="0.85", linewidth=0, label="at the bound, 95 %")
+    told: dict[str, list[str]] = {name: [] for name in ("first", "follows", *ratios, "coverage", "biased")}
     ours_at_most, behind = (0.0, 0.0), 0.0
     for separation, alone, colour in zip(separations, chance, utils.COLOURS, strict=False):
         chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
         bound = np.array([list(chosen[each]["bound"].values()) for each in n])
         mle, ours = (
-            {name: np.array([list(chosen[each][fit][name].values()) for each in n]) for name in chosen[n[0]][fit]}
+            {
+                name: np.array([list(chosen[each][fit][name].values()) for each in n])
+                for name in ("rms_error", "median_error", "bias", "bias_se", "coverage")
+            }
             for fit in ("mle", "estimate")
         )
+        intervals = {
+            name: np.array([chosen[each]["mle"]["interval"][name] for each in n]).T for name in (*ratios, "bias")
+        }
         style = {"color": colour, "marker": ".", "label": f"{separation:g}"}
+        shade = {"color": colour, "alpha": 0.15, "linewidth": 0}
         cross = {"color": colour, "linestyle": "", "marker": "x", "markersize": 4}
         for name, axes in ratios.items():
-            scale = bound * (OF_GAUSS if name == "median_error" else 1)
-            band(axes, n, mle[name] / scale, shade=0.08, **style)
-            axes.plot(n, np.median(ours[name] / scale, axis=1), **cross)
-            told[name].append(f"{np.median(mle[name][-1] / scale[-1]):.2f}")
-        told["first"].append(f"{np.median(mle['rms_error'][0] / bound[0]):.2f}")
+            scale = OF_GAUSS if name == "median_error" else 1
+            ratio = np.median(mle[name] / (scale * bound), axis=1)
+            axes.plot(n, ratio, **style)
+            axes.fill_between(n, *intervals[name] / scale, **shade)
+            axes.plot(n, np.median(ours[name] / (scale * bound), axis=1), **cross)
+            told[name].append(f"{ratio[-1]:.2f}")
+            if name == "rms_error":
+                told["first"].append(f"{ratio[0]:.2f}")
+                told["follows"].append(follows(n, intervals[name][0] <= limits[name][1]))
         ratio = np.median(ours["median_error"][-1] / (OF_GAUSS * bound[-1]))
         ours_at_most = max(ours_at_most, (ratio, separation))
         behind = max(behind, np.median(chosen[n[-1]]["behind"]))
@@ -356,10 +372,15 @@ def limit_figure() -> Drawn:
             clear = bias > noise * np.median(fit["bias_se"] / bound, axis=1)
             if line:
                 marked(biases, n, bias, clear, **line)
+                low, high = np.where(clear, intervals["bias"], np.nan)
+                biases.fill_between(n, low, high, **shade)
                 told["biased"] += [f"{separation:g}"] * bool(clear[-1])
             else:
                 biases.plot(n, bias, **cross)
-        band(coverages, n, 100 * mle["coverage"], shade=0.08, **style)
+        coverages.plot(n, 100 * np.median(mle["coverage"], axis=1), **style)
+        coverages.fill_between(
+            n, *100 * np.array([chosen[each]["mle"]["interval"]["coverage"] for each in n]).T, **shade
+        )
         coverages.plot(n, 100 * np.median(ours["coverage"], axis=1), **cross)
         told["coverage"].append(f"{100 * np.median(mle['coverage'][-1]):.0f}")
     squares.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="NVIL")
@@ -374,20 +395,32 @@ def limit_figure() -> Drawn:
         axes.set(xscale="log", xlabel=LABELS["n"])
     first, last = (f"N = {each:,}" for each in (n[0], n[-1]))
     biased = f"at {listed(told['biased'])}" if told["biased"] else "nowhere"
+    beyond = {each: sum(np.sum(np.array(c["beyond"]) > CLOSE) for c in cells if c["cell"]["n"] == each) for each in n}
+    degenerate = sum(sum(cell["degenerate"]) for cell in cells)
     return figure, (
-        "The maximum of the likelihood next to NVIL's fit or the truth, whichever is more likely: with few points and "
-        f"much overlap not always the highest. At separations {listed([f'{each:g}' for each in separations])} its RMS "
+        "The maximum of the likelihood, the highest found without a degenerate component: from seedings of k-means++ "
+        "EM came more than 1e-3 nats per point above all that it reached from NVIL's restarts and the truth on "
+        f"{listed([str(count) for count in beyond.values()])} of {config['data_sets'] * len(separations)} data sets "
+        f"at N = {listed([f'{each:,}' for each in beyond])}, and {degenerate} of {config['data_sets'] * len(cells)} "
+        f"maxima degenerated after that. At separations {listed([f'{each:g}' for each in separations])} its RMS "
         f"error over the Cramér-Rao bound is {listed(told['first'])} at {first} and {listed(told['rms_error'])} at "
         f"{last}, its median |error| over the bound's there {listed(told['median_error'])}. Were errors normal with "
         f"the bound's covariance, 95 % of such studies would find {by_chance['rms_error']} and "
-        f"{by_chance['median_error']}, the grey bands. At {last} the bias is above its noise {biased}, and 95 % "
+        f"{by_chance['median_error']}, the grey bands, which the interval of the RMS error reaches "
+        f"{listed(told['follows'])}. At {last} the bias is above its noise {biased}, and 95 % "
         f"intervals hold the truth on {listed(told['coverage'])} % of data sets; the median error of NVIL itself is "
         f"at most {ours_at_most[0]:.2f} of the bound's, at {ours_at_most[1]:g}, and its log-likelihood in the median "
         f"at most {behind:.0e} nats per point below the maximum's. NVIL takes batches of {config['batch_size']} "
         f"points, of {config['large_n_batch_size']} from N = {config['large_n']:,} on. All are medians over the 14 "
-        f"parameters, coloured bands their quartiles, each over {config['data_sets']} data sets; a hollow mark is a "
-        "bias that chance explains."
+        f"parameters, each over {config['data_sets']} data sets; coloured bands are their 95 % intervals over data "
+        "sets, by the bootstrap; a hollow mark is a bias that chance explains."
     )
+
+
+def follows(n: Sequence[int], reached: Sequence[bool]) -> str:
+    """From which N on a band is reached, in words."""
+    since = len(n) - int(np.cumprod(np.array(reached)[::-1]).sum())
+    return "nowhere" if since == len(n) else "from the first" if since == 0 else f"from N = {n[since]:,} on"
 
 
 ESTIMATORS = {  # label, colour, line
@@ -456,10 +489,9 @@ def sgvb_figure() -> Drawn:
             band(axes, t, spreads, color=colour, linestyle="--", label=f"{label}, standard deviation")
             if k == 3:
                 words.append(f"{moment}, {label} {told_bias(relaxed[0])} and {told_bias(relaxed[-1])}")
-            else:
-                values = [bias_above_noise(each, "target_bias") for each in relaxed]
-                axes.plot(t, [value for value, _ in values], "x", color=colour, markersize=4)
-                own += [above for _, above in values]
+            values = [bias_above_noise(each, "target_bias") for each in relaxed]
+            axes.plot(t, [value for value, _ in values], "x", color=colour, markersize=4)
+            own += [above for _, above in values]
         one_hot, norm = of["sgvb, one-hot"], np.median(of["exact"]["norm"])
         style = {"color": utils.COLOURS[5], "linestyle": ":", "label": "sgvb on one-hot z, bias"}
         plot_bias(axes, (t[0], t[-1]), (one_hot, one_hot), **style)
@@ -480,7 +512,7 @@ def sgvb_figure() -> Drawn:
         "bound of another model, whose divergence between relaxed posterior and prior depends on their log-odds at any "
         "temperature; Gumbel-softmax takes the discrete log-probabilities of the same sample. Median bias at the least "
         f"and the greatest temperature, K = 3, nats per point: {'; '.join(words)}. From the gradient of its own "
-        f"target, exact by quadrature at K = 2, a relaxation's mean is away by more than its noise in {sum(own)} of "
+        f"target, exact by quadrature, a relaxation's mean is away by more than its noise in {sum(own)} of "
         f"{len(own)} cases. One sample; over 10 data sets, bands are quartiles, a hollow mark is the noise of 100 "
         "draws."
     )
@@ -717,53 +749,63 @@ def real_figure() -> Drawn:
 
 def scale_figure() -> Drawn:
     """Time of a step, memory and likelihood against N."""
-    cells = read("gmm-scale")["cells"]
-    n = [cell["cell"]["n"] for cell in cells]
-    figure = Figure(figsize=(WIDTH, 2.1))
+    results = read("gmm-scale")["cells"]
+    n = sorted({cell["cell"]["n"] for cell in results})
+    cells = {each: [cell for cell in results if cell["cell"]["n"] == each] for each in n}
+    figure = Figure(figsize=(WIDTH, 2.3))
     step, memory, likelihood = figure.subplots(1, 3)
-    times = [cell["microseconds"] / 1e3 for cell in cells]
-    step.plot(n, times, marker=".")
-    step.set(ylabel="step of 50 restarts, ms", ylim=(0, 1.1 * max(times)))
-    memory.plot(n, [cell["peak_mib"] for cell in cells], marker=".", label="peak")
-    bar = [cell["idle_mib"] + 3 * cell["data_mib"] for cell in cells]
+    times = [[cell["microseconds"] / 1e3 for cell in row] for row in cells.values()]
+    span(step, n, times, color=utils.COLOURS[0])
+    step.set(ylabel="step of 50 restarts, ms", ylim=(0, 1.1 * np.max(times)))
+    span(
+        memory, n, [[cell["peak_mib"] for cell in row] for row in cells.values()], color=utils.COLOURS[0], label="peak"
+    )
+    bar = [min(cell["idle_mib"] for cell in row) + 3 * row[0]["data_mib"] for row in cells.values()]
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
     memory.set(ylabel="memory, MiB", ylim=(0, None))
     memory.legend()
     for fit, style in (
-        ("estimate", {"marker": ".", "label": "NVIL"}),
+        ("estimate", {"color": utils.COLOURS[0], "label": "NVIL"}),
         ("truth", {"color": "0.5", "linestyle": "--", "label": "truth"}),
     ):
-        gaps = [1e3 * (cell["log_likelihood"][fit] - cell["log_likelihood"]["em"]) for cell in cells]
-        likelihood.plot(n, gaps, **style)
+        gaps = [[1e3 * advantage(cell, fit, "em") for cell in row] for row in cells.values()]
+        span(likelihood, n, gaps, **style)
     likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
     likelihood.legend(loc="center right")
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
-    last = cells[-1]
-    above = last["peak_mib"] - last["idle_mib"]
-    million = next(cell for cell in cells if cell["cell"]["n"] == 10**6)
-    gap = million["log_likelihood"]["estimate"] - million["log_likelihood"]["em"]
-    losses = {cell["cell"]["n"]: cell["log_likelihood"]["truth"] - cell["log_likelihood"]["estimate"] for cell in cells}
-    behind = {each: loss for each, loss in losses.items() if loss > 0}
+    factor = np.max(np.max(times, axis=0) / np.min(times, axis=0))
+    last, million = cells[n[-1]], cells[10**6]
+    data = last[0]["data_mib"]
+    above = [cell["peak_mib"] - cell["idle_mib"] for cell in last]
+    compilation = min(cell["peak_mib"] - cell["idle_mib"] for cell in cells[n[0]])
+    gaps = [advantage(cell, "estimate", "em") for cell in million]
+    losses = {each: [-advantage(cell, "estimate", "truth") for cell in row] for each, row in cells.items()}
+    behind = {each: max(loss) for each, loss in losses.items() if max(loss) > 0}
     # Away from its own N points a maximum loses 14 / 2N on average.
     others = [float(format(14 / 2 / loss, ".2g")) for loss in behind.values()]
     truth = (
-        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by "
+        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by as much as "
         f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points: what the maximum "
         f"from some {listed([f'{each:,.0f}' for each in others])} other points would lose. The noise of batches of "
         f"{gmm_vi.Settings.batch_size} is left in it. "
     )
     return figure, (
-        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {min(times):.1f} to {max(times):.1f} ms on "
-        f"{on_threads(read('gmm-scale'))}, beside other "
-        "work; README.md has times of an idle machine. At "
-        f"{n[-1]:,} points, {last['data_mib']:.0f} MiB, the peak memory is {above / last['data_mib']:.2f} times the "
-        f"data above that of an idle process, of which what {n[0]:,} points need, compilation above all, is "
-        f"{(cells[0]['peak_mib'] - cells[0]['idle_mib']) / last['data_mib']:.2f}; the whole run takes "
-        f"{last['seconds'] / 60:.1f} minutes. At a million points the log-likelihood of all is {gap:+.1e} nats per "
-        f"point against EM on {million['em_points']:,}. {truth if behind else ''}One data set for each N."
+        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {np.min(times):.1f} to {np.max(times):.1f} ms of "
+        f"processor time, on one data set at most {factor:.2f} times as long as at another N, the runs on "
+        f"{on_threads(read('gmm-scale'))}. At {n[-1]:,} points, {data:.0f} MiB, the peak memory is at most "
+        f"{max(above) / data:.2f} times the data above that of an idle process, of which what {n[0]:,} points need, "
+        f"compilation above all, is {compilation / data:.2f}; the whole run takes at most "
+        f"{max(cell['seconds'] for cell in last) / 60:.1f} minutes, beside other work. At a million points the "
+        f"log-likelihood of all is at least {min(gaps):+.1e} nats per point against EM on "
+        f"{million[0]['em_points']:,}. {truth if behind else ''}Medians and ranges of {len(last)} data sets for each N."
     )
+
+
+def advantage(cell: dict[str, Any], fit: str, other: str) -> float:
+    """The log-likelihood of a fit less that of another, nats per point."""
+    return cell["log_likelihood"][fit] - cell["log_likelihood"][other]
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the results that each needs
