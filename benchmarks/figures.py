@@ -84,7 +84,8 @@ def gmm_figure(gmm: dict[str, Any]) -> Figure:
         memory.minorticks_off()
     times[0].set(ylabel="microseconds", title=f"batches of at most {gmm['curves']['n'][0]['batch_size']} points")
     memories[0].set_ylabel("peak memory, MiB")
-    memories[0].set_ylim(bottom=0)  # all three are shared
+    most = max(point["peak_memory_mib"] for points in gmm["curves"].values() for point in points)
+    memories[0].set_ylim(0, 1.1 * most)  # all three are shared
     figure.legend(*times[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 

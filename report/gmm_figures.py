@@ -610,7 +610,7 @@ def cost_figure() -> Drawn:
         axes.grid(axis="x", color="0.9")
     panels[0].set_yticks(np.arange(len(names)), [ESTIMATORS[name][0] for name in names])
     panels[0].invert_yaxis()
-    panels[-1].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     told = ", ".join(f"{moment} {ESTIMATORS[name][0]}" for moment, name in best.items())
     each = "; ".join(f"{name} {value:.0f}" for name, value in times.items())
     return figure, (
@@ -625,7 +625,7 @@ def race_figure() -> Drawn:
     """The bound against time."""
     cells = read("gmm-race")["cells"]
     goal = np.max([np.max(cell["bound"], axis=0) for cell in cells], axis=0)
-    figure = Figure(figsize=(WIDTH, 2.8))
+    figure = Figure(figsize=(WIDTH, 3.3))
     single, several = figure.subplots(1, 2, sharey=True)
     words: dict[int, list[str]] = {}
     for cell in cells:
@@ -644,7 +644,12 @@ def race_figure() -> Drawn:
         words.setdefault(n_samples, []).append(f"{label} {told}")
     for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
         axes.set(xscale="log", yscale="log", xlabel="processor time, ms; 20 data sets at once", title=title)
-        axes.legend(fontsize=6)
+    of_label = {
+        label: handle
+        for axes in (single, several)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
     single.set_ylabel("nats per point below the best bound")
     each = ". ".join(f"With S = {n_samples}: {'; '.join(told)}" for n_samples, told in words.items())
     return figure, (
@@ -763,7 +768,7 @@ def scale_figure() -> Drawn:
     bar = [min(cell["idle_mib"] for cell in row) + 3 * row[0]["data_mib"] for row in cells.values()]
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
     memory.set(ylabel="memory, MiB", ylim=(0, None))
-    memory.legend()
+    memory.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=2)
     for fit, style in (
         ("estimate", {"color": utils.COLOURS[0], "label": "NVIL"}),
         ("truth", {"color": "0.5", "linestyle": "--", "label": "truth"}),
@@ -771,7 +776,7 @@ def scale_figure() -> Drawn:
         gaps = [[1e3 * advantage(cell, fit, "em") for cell in row] for row in cells.values()]
         span(likelihood, n, gaps, **style)
     likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
-    likelihood.legend(loc="center right")
+    likelihood.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=3, columnspacing=0.8)  # above
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
