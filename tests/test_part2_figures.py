@@ -175,7 +175,7 @@ def test_the_sentence_of_the_limit():
     assert "at most 2e-04 nats per point below the maximum's" in said
     assert "batches of 64 points, of 256 from N = 1,000 on" in said
     assert "on 2, 0 and 0 of 200 data sets at N = 100, 300 and 1,000, and 2 of 600 maxima degenerated" in said
-    assert "which the interval of the RMS error reaches from the first and from N = 300 on." in said
+    assert "which the interval of the RMS error reaches, in that order, from the first and from N = 300 on." in said
     assert "the bias is above its noise nowhere, and" in limit_results({1.5: 0.05, 4.0: 0.05})
     assert "the bias is above its noise at 1.5 and 4, and" in limit_results({1.5: 0.2, 4.0: 0.2})
 
