@@ -397,12 +397,14 @@ def limit_figure() -> Drawn:
     biased = f"at {listed(told['biased'])}" if told["biased"] else "nowhere"
     beyond = {each: sum(np.sum(np.array(c["beyond"]) > CLOSE) for c in cells if c["cell"]["n"] == each) for each in n}
     degenerate = sum(sum(cell["degenerate"]) for cell in cells)
+    below = sum(np.sum(np.array(cell["behind"]) < -1e-9) for cell in cells)
     return figure, (
         "The maximum of the likelihood, the highest found without a degenerate component: from seedings of k-means++ "
         "EM came more than 1e-3 nats per point above all that it reached from NVIL's restarts and the truth on "
         f"{listed([str(count) for count in beyond.values()])} of {config['data_sets'] * len(separations)} data sets "
-        f"at N = {listed([f'{each:,}' for each in beyond])}, and {degenerate} of {config['data_sets'] * len(cells)} "
-        f"maxima degenerated after that. At separations {listed([f'{each:g}' for each in separations])} its RMS "
+        f"at N = {listed([f'{each:,}' for each in beyond])}. Of {config['data_sets'] * len(cells)} maxima {degenerate} "
+        f"degenerated after that, and {below} are below NVIL's own fit, as EM from there degenerates. At "
+        f"separations {listed([f'{each:g}' for each in separations])} its RMS "
         f"error over the Cramér-Rao bound is {listed(told['first'])} at {first} and {listed(told['rms_error'])} at "
         f"{last}, its median |error| over the bound's there {listed(told['median_error'])}. Were errors normal with "
         f"the bound's covariance, 95 % of such studies would find {by_chance['rms_error']} and "

@@ -11,7 +11,8 @@ pi_2, as pi_3 is 1 less these. Its inverse over N bounds the covariance of unbia
 
 metrics.json has for each cell the `bound`, the square roots of that diagonal; for each data set
 
-    behind       the log-likelihood of the maximum less that of NVIL's best restart, nats per point
+    behind       the log-likelihood of the maximum less that of NVIL's best restart, nats per point; below 0 where EM
+                 from that restart ends in a degenerate component
     beyond       the highest log-likelihood that EM reached less the highest from NVIL's restarts and the truth
     gradient     its largest entry at the maximum, nats per point and unit of `theta`
     degenerate   whether the maximum has a degenerate component

@@ -155,7 +155,7 @@ def limit_results(biases):
                 "bound": dict.fromkeys(gmm_limit.NAMES, 1 / np.sqrt(n)),
                 "mle": fit_of_limit(1 / np.sqrt(n), ratio, biases[separation], 0.95),
                 "estimate": fit_of_limit(1 / np.sqrt(n), 1.5, 0.3, 0.8),
-                "behind": [1e-4, 2e-4, 9e-4],
+                "behind": [1e-4, 2e-4, -1e-2 if (separation, n) == (4.0, 300) else 9e-4],
                 "beyond": [0.0, 1e-5, 2e-3 * (n == 100)],
                 "degenerate": [False, n == 300, False],
             }
@@ -174,7 +174,8 @@ def test_the_sentence_of_the_limit():
     assert "the median error of NVIL itself is at most 1.50 of the bound's, at 4" in said
     assert "at most 2e-04 nats per point below the maximum's" in said
     assert "batches of 64 points, of 256 from N = 1,000 on" in said
-    assert "on 2, 0 and 0 of 200 data sets at N = 100, 300 and 1,000, and 2 of 600 maxima degenerated" in said
+    assert "on 2, 0 and 0 of 200 data sets at N = 100, 300 and 1,000. Of 600 maxima 2 degenerated" in said
+    assert "and 1 are below NVIL's own fit" in said
     assert "which the interval of the RMS error reaches, in that order, from the first and from N = 300 on." in said
     assert "the bias is above its noise nowhere, and" in limit_results({1.5: 0.05, 4.0: 0.05})
     assert "the bias is above its noise at 1.5 and 4, and" in limit_results({1.5: 0.2, 4.0: 0.2})
