@@ -57,7 +57,6 @@ images, the rest binary ones: any q(z | x) makes (2) a bound.
 Expect all 10 components in use; README.md has the scores.
 """
 
-import dataclasses
 import functools
 import json
 import time
@@ -162,6 +161,9 @@ class Settings:
     def factorised(self) -> bool:
         """Whether the posterior is q(z | x) q(h | x), not p(z | h) q(h | x)."""
         return self.variant != "default"
+
+
+JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0)  # a convolutional network of one head
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -863,7 +865,7 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
     found = json.loads(record.read_text())
     if found["data_sha256"] != utils.checksum(*images):
         return None
-    judge = Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    judge = Classifier(JUDGE_SETTINGS)
     tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
     return judge, found["test_error"]
 
@@ -1220,11 +1222,9 @@ def load(folder: str) -> TrainedModel:
 
     Raises:
         FileNotFoundError: no finished run with its weights lies there.
+        InputError: another script's does.
     """
-    for name in ("settings.json", "weights.index"):
-        if not Path(folder, name).is_file():
-            raise FileNotFoundError(f"{Path(folder, name)} is missing: run gmvae.py --out {folder} first")
-    settings = Settings(**RunFolder(folder, "gmvae").stored_settings(Path(folder, "settings.json")))
+    settings = Settings(**RunFolder(folder, "gmvae").finished_settings("weights.index"))
     model, classifier = MixtureVAE(settings), Classifier(settings)
     kept = trained_parts(model, classifier, settings)
     kept.read(str(Path(folder, "weights"))).assert_existing_objects_matched()
@@ -1286,7 +1286,7 @@ def main(argv: list[str] | None = None) -> None:
         zs.set_seed(settings.seed)
         if not resume:
             folder.start(settings)
-        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        utils.print_settings(settings)
         print(table(run(settings, folder, images, judge)))
         print(f"figures and metrics.json in {folder.path}")
 

@@ -878,7 +878,7 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     found = utils.read_images(str(small_data))
     monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
     assert gmvae.load_judge(found) is None
-    kept = gmvae.Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    kept = gmvae.Classifier(gmvae.JUDGE_SETTINGS)
     utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
     utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
     judge, error = gmvae.load_judge(found)
@@ -1071,7 +1071,11 @@ def test_using_a_run_leaves_the_callers_random_numbers_alone(finished):
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    for name in ("settings.json", "weights.index"):
+        with pytest.raises(FileNotFoundError, match=f"{name} is missing: run gmvae.py --out {tmp_path} first"):
+            gmvae.load(tmp_path)
+        (tmp_path / name).write_text('{"script": "gmm_vi"}')
+    with pytest.raises(utils.InputError, match="settings.json is not of gmvae.py; choose another folder"):
         gmvae.load(tmp_path)
 
 
