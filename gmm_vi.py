@@ -28,6 +28,7 @@ Expect the log-likelihood of the best of 20 EM runs to within 1e-3 nats per poin
 
 import dataclasses
 import json
+import signal
 import sys
 import time
 import warnings
@@ -35,6 +36,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # libraries that Ctrl-C meets while they load tell of it at length, or go on
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -826,4 +830,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
     utils.run_main(main)

@@ -59,11 +59,15 @@ Expect all 10 components in use; README.md has the scores.
 
 import functools
 import json
+import signal
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # libraries that Ctrl-C meets while they load tell of it at length, or go on
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -1292,4 +1296,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
     utils.run_main(main)
