@@ -313,7 +313,7 @@ def test_restarts_do_not_influence_each_other():
 # Several data sets
 
 
-def test_several_data_sets_are_fitted_as_each_by_itself():
+def test_several_data_sets_are_fitted_as_each_by_itself(few_steps):
     """On one tensor axis, restarts of a data set share its points; the exact gradient of each is its own."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2, 40, 2)).astype(np.float32) * [[[1.0, 2.0]], [[3.0, 0.5]]]
