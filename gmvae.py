@@ -81,6 +81,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
@@ -997,7 +998,9 @@ def pictures(
     # One map for codes and component means, as t-SNE has no map for later points.
     together = np.concatenate([codes, model.means.numpy()])
     perplexity = min(30.0, (len(together) - 1) / 3)
-    mapped = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed).fit_transform(together)
+    tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed)
+    with threadpool_limits(1):  # of so few points threads mostly wait for each other, ten times as long on busy cores
+        mapped = tsne.fit_transform(together)
     return {
         "means": means.numpy(),
         "draws": draws.numpy().reshape(k, n_draws, PIXELS),

@@ -22,6 +22,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates
 from scipy.special import logsumexp, softmax, xlogy
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import gmm_vi
 import gmvae
@@ -768,6 +769,23 @@ def test_the_command_gives_the_same_numbers_and_shows_its_progress(finished, dat
 
 
 # Figures
+
+
+def test_the_map_of_codes_is_drawn_by_one_thread(model, monkeypatch):
+    threads = []
+
+    class Map(tiny.NoMap):
+        def fit_transform(self, codes):
+            threads.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().fit_transform(codes)
+
+    monkeypatch.setattr(gmvae, "TSNE", Map)
+    with threadpool_limits(2):
+        clusters = np.zeros(B, int)
+        found = utils.Images(images(B), clusters, images(B), clusters)
+        shown = gmvae.pictures(model, found, None, clusters, small_settings())
+    assert set(threads) == {1}
+    assert shown["codes_2d"].shape == (B, 2)
 
 
 def test_the_latent_figure_keeps_a_component_far_from_all_images_inside(tmp_path):
