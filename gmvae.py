@@ -56,14 +56,17 @@ images, the rest binary ones: any q(z | x) makes (2) a bound.
 Expect all 10 components in use; README.md has the scores.
 """
 
-import dataclasses
 import functools
 import json
+import signal
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # libraries that Ctrl-C meets while they load tell of it at length, or go on
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -77,6 +80,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
@@ -161,6 +165,9 @@ class Settings:
     def factorised(self) -> bool:
         """Whether the posterior is q(z | x) q(h | x), not p(z | h) q(h | x)."""
         return self.variant != "default"
+
+
+JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0)  # a convolutional network of one head
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -853,7 +860,7 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
     found = json.loads(record.read_text())
     if found["data_sha256"] != utils.checksum(*images):
         return None
-    judge = Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    judge = Classifier(JUDGE_SETTINGS)
     tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
     return judge, found["test_error"]
 
@@ -981,7 +988,9 @@ def pictures(
     # One map for codes and component means, as t-SNE has no map for later points.
     together = np.concatenate([codes, model.means.numpy()])
     perplexity = min(30.0, (len(together) - 1) / 3)
-    mapped = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed).fit_transform(together)
+    tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed)
+    with threadpool_limits(1):  # of so few points threads mostly wait for each other, ten times as long on busy cores
+        mapped = tsne.fit_transform(together)
     return {
         "means": means.numpy(),
         "draws": draws.numpy().reshape(k, n_draws, PIXELS),
@@ -1210,11 +1219,9 @@ def load(folder: str) -> TrainedModel:
 
     Raises:
         FileNotFoundError: no finished run with its weights lies there.
+        InputError: another script's does.
     """
-    for name in ("settings.json", "weights.index"):
-        if not Path(folder, name).is_file():
-            raise FileNotFoundError(f"{Path(folder, name)} is missing: run gmvae.py --out {folder} first")
-    settings = Settings(**RunFolder(folder, "gmvae").stored_settings(Path(folder, "settings.json")))
+    settings = Settings(**RunFolder(folder, "gmvae").finished_settings("weights.index"))
     model, classifier = MixtureVAE(settings), Classifier(settings)
     kept = trained_parts(model, classifier, settings)
     kept.read(str(Path(folder, "weights"))).assert_existing_objects_matched()
@@ -1276,10 +1283,11 @@ def main(argv: list[str] | None = None) -> None:
         zs.set_seed(settings.seed)
         if not resume:
             folder.start(settings)
-        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        utils.print_settings(settings)
         print(table(run(settings, folder, images, judge)))
         print(f"figures and metrics.json in {folder.path}")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
     utils.run_main(main)

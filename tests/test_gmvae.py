@@ -22,6 +22,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates
 from scipy.special import logsumexp, softmax, xlogy
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import gmm_vi
 import gmvae
@@ -772,6 +773,23 @@ def test_the_command_gives_the_same_numbers_and_shows_its_progress(finished, dat
 # Figures
 
 
+def test_the_map_of_codes_is_drawn_by_one_thread(model, monkeypatch):
+    threads = []
+
+    class Map(tiny.NoMap):
+        def fit_transform(self, codes):
+            threads.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().fit_transform(codes)
+
+    monkeypatch.setattr(gmvae, "TSNE", Map)
+    with threadpool_limits(2):
+        clusters = np.zeros(B, int)
+        found = utils.Images(images(B), clusters, images(B), clusters)
+        shown = gmvae.pictures(model, found, None, clusters, small_settings())
+    assert set(threads) == {1}
+    assert shown["codes_2d"].shape == (B, 2)
+
+
 def test_the_latent_figure_keeps_a_component_far_from_all_images_inside(tmp_path):
     """A component that no image uses can lie anywhere on the map."""
     rng = np.random.default_rng(0)
@@ -880,7 +898,7 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     found = utils.read_images(str(small_data))
     monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
     assert gmvae.load_judge(found) is None
-    kept = gmvae.Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    kept = gmvae.Classifier(gmvae.JUDGE_SETTINGS)
     utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
     utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
     judge, error = gmvae.load_judge(found)
@@ -1073,7 +1091,11 @@ def test_using_a_run_leaves_the_callers_random_numbers_alone(finished):
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    for name in ("settings.json", "weights.index"):
+        with pytest.raises(FileNotFoundError, match=f"{name} is missing: run gmvae.py --out {tmp_path} first"):
+            gmvae.load(tmp_path)
+        (tmp_path / name).write_text('{"script": "gmm_vi"}')
+    with pytest.raises(utils.InputError, match="settings.json is not of gmvae.py; choose another folder"):
         gmvae.load(tmp_path)
 
 
