@@ -761,7 +761,6 @@ def scale_figure() -> Drawn:
     bar = [cell["idle_mib"] + 3 * cell["data_mib"] for cell in cells]
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
     memory.set(ylabel="memory, MiB", ylim=(0, None))
-    memory.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=2)
     for fit, style in (
         ("estimate", {"marker": ".", "label": "NVIL"}),
         ("truth", {"color": "0.5", "linestyle": "--", "label": "truth"}),
@@ -769,7 +768,8 @@ def scale_figure() -> Drawn:
         gaps = [1e3 * (cell["log_likelihood"][fit] - cell["log_likelihood"]["em"]) for cell in cells]
         likelihood.plot(n, gaps, **style)
     likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
-    likelihood.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=3, columnspacing=0.8)  # above
+    pairs = zip(memory.get_legend_handles_labels(), likelihood.get_legend_handles_labels(), strict=True)
+    figure.legend(*(first + second for first, second in pairs), loc="outside upper center", ncols=5)
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
