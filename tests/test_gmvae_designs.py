@@ -232,6 +232,17 @@ def test_a_mixture_gives_each_component_its_share_of_the_samples():
     model.propose(x, tf.ones([1, B]))
 
 
+def test_the_numbers_that_draw_components_are_uniform_one_in_each_stratum(monkeypatch):
+    model, drawn = small_model("structured"), []
+    propose = model.propose
+    monkeypatch.setattr(model, "propose", lambda x, u: drawn.append(u.numpy()) or propose(x, u))
+    with tiny.eager():
+        gmvae_designs.score(model, images(50), 20, "images")
+    u = 20 * np.concatenate(drawn)  # [S, B]
+    np.testing.assert_array_equal(np.floor(u), np.arange(20)[:, None] + np.zeros([1, 50]))
+    assert stats.kstest(np.ravel(u % 1), "uniform").pvalue > 1e-6
+
+
 # Training
 
 
