@@ -36,7 +36,10 @@ study: setup
 
 report: latex setup
 	$(VENV)/python report/tables.py
-	cd report && latexmk -silent -pdf -interaction=nonstopmode -halt-on-error -outdir=build report.tex
+	@mkdir -p report/build
+	@cd report && latexmk -silent -pdf -interaction=nonstopmode -halt-on-error -outdir=build report.tex \
+	>build/latexmk.log 2>&1 || { tail -n 5 build/latexmk.log; grep -A 3 '^!' build/report.log; \
+	echo "error: report/report.tex does not compile: see report/build/report.log"; exit 2; } >&2
 	cp report/build/report.pdf report/report.pdf
 
 latex:

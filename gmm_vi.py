@@ -28,6 +28,7 @@ Expect the log-likelihood of the best of 20 EM runs to within 1e-3 nats per poin
 
 import dataclasses
 import json
+import signal
 import sys
 import time
 import warnings
@@ -35,6 +36,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # libraries that Ctrl-C meets while they load tell of it at length, or go on
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -469,10 +473,11 @@ def match(parameters: Parameters, reference: Parameters | None, scale: np.ndarra
     return order
 
 
-def rms_errors(parameters: Parameters, reference: Parameters) -> dict[str, float]:
-    """Root-mean-square differences of weights, means and standard deviations, the last two in the data's units."""
-    pairs = zip(Parameters._fields, parameters, reference, strict=True)
-    return {name: float(np.sqrt(np.mean(np.square(ours - theirs)))) for name, ours, theirs in pairs}
+def rms_differences(parameters: Parameters, reference: Parameters) -> list[float]:
+    """Root-mean-square differences over the components, in the data's units: of the weights; of the means' first and
+    second column, which may have different units; and of the standard deviations'."""
+    pairs = zip(parameters, reference, strict=True)
+    return np.hstack([np.sqrt(np.mean(np.square(ours - theirs), axis=0)) for ours, theirs in pairs]).tolist()
 
 
 def evaluate(training: Training, restart: int | tuple[int, int], points: np.ndarray) -> dict[str, Any]:
@@ -579,11 +584,6 @@ def run(settings: Settings, folder: RunFolder, data: Data) -> None:
         "em": _lists(em_estimate),
         "em_points": len(sample),
         "em_converged": bool(em_fit.converged_),
-        "errors": {
-            "estimate_truth": None if truth is None else rms_errors(estimate, truth),
-            "em_truth": None if truth is None else rms_errors(em_estimate, truth),
-            "estimate_em": rms_errors(estimate, em_estimate.reorder(match(em_estimate, estimate, scale))),
-        },
         "log_likelihood": log_likelihoods,
         "lower_bound": means["lower_bound"] - log_volume,
         "kl": means["kl"],
@@ -632,22 +632,25 @@ def digits(value: float, std: float) -> str:
 
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
-    mixtures = [(name, metrics[name]) for name in ("truth", "estimate", "em") if metrics[name]]
+    names = [name for name in ("truth", "estimate", "em") if metrics[name]]
+    mixtures = {name: Parameters(*map(np.array, metrics[name].values())) for name in names}
+    estimate, em = mixtures["estimate"], mixtures["em"]
+    em_beside = em.reorder(match(em, estimate, estimate.stds.mean(axis=0)))
+    pairs = {"estimate and em": (estimate, em_beside)}
     if metrics["truth"] is None:  # both are ordered by weight there, which may differ in nearly equal ones
-        estimate, em = (Parameters(*map(np.array, p.values())) for _, p in mixtures)
-        mixtures[1] = ("em", _lists(em.reorder(match(em, estimate, estimate.stds.mean(axis=0)))))
+        mixtures["em"] = em_beside
+    else:
+        pairs |= {f"{name} and truth": (mixtures[name], mixtures["truth"]) for name in ("estimate", "em")}
     lines = [f"{'component':<10}{'':<10}{'weight':>8}{'mean':>28}{'standard deviation':>26}"]
-    for k in range(len(metrics["estimate"]["weights"])):
-        for i, (name, p) in enumerate(mixtures):
-            stds = p["stds"][k]
-            mean = "".join(f" {digits(value, std):>13}" for value, std in zip(p["means"][k], stds, strict=True))
-            std = "".join(f"{value:>13.4g}" for value in stds)
-            lines.append(f"{'' if i else k + 1:<10}{name:<10}{p['weights'][k]:>8.4f}{mean}{std}")
-    lines.append("\nroot-mean-square difference, means and standard deviations in the data's units")
-    for pair, errors in metrics["errors"].items():
-        if errors:
-            values = "".join(f"{name} {value:<12.4g}" for name, value in errors.items())
-            lines.append(f"  {pair.replace('_', ' and '):<20}{values}")
+    for k in range(len(estimate.weights)):
+        for i, (name, p) in enumerate(mixtures.items()):
+            mean = "".join(f" {digits(value, std):>13}" for value, std in zip(p.means[k], p.stds[k], strict=True))
+            std = "".join(f"{value:>13.4g}" for value in p.stds[k])
+            lines.append(f"{'' if i else k + 1:<10}{name:<10}{p.weights[k]:>8.4f}{mean}{std}")
+    lines.append("\nroot-mean-square difference over the components")
+    for pair, both in pairs.items():
+        weight, x, y, std_x, std_y = rms_differences(*both)
+        lines.append(f"  {pair:<18}{weight:>8.2g} {x:>13.4g} {y:>13.4g}{std_x:>13.4g}{std_y:>13.4g}")
     lines.append("\nnats per point")
     for name, value in metrics["log_likelihood"].items():
         if value is not None:
@@ -773,13 +776,10 @@ def load(folder: str) -> Fit:
 
     Raises:
         FileNotFoundError: no finished run lies there.
+        InputError: another script's does.
     """
-    path = Path(folder, "metrics.json")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: run gmm_vi.py --out {folder} first")
-    estimate = json.loads(path.read_text()).get("estimate")
-    if estimate is None:
-        raise FileNotFoundError(f"{path} is of another script: run gmm_vi.py --out with another folder first")
+    RunFolder(folder, "gmm_vi").finished_settings("metrics.json")
+    estimate = json.loads(Path(folder, "metrics.json").read_text())["estimate"]
     return Fit(Parameters(**{name: np.array(value) for name, value in estimate.items()}))
 
 
@@ -822,7 +822,7 @@ def main(argv: list[str] | None = None) -> None:
         settings = utils.with_checksum(dataclasses.replace(settings, n=len(points)), resume, points)
         if not resume:
             folder.start(settings)
-        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        utils.print_settings(settings)
         data = standardize(points, classes, truth)
         del points  # 16 bytes each
         run(settings, folder, data)
@@ -830,4 +830,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
     utils.run_main(main)

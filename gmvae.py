@@ -37,8 +37,7 @@ copies still join a rare way of writing a digit to the wrong one:
   - In step 1 the network also embeds images on a sphere, where a copy is to be told from all other images of its batch
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
-    joins the majority two steps away. The nearest head takes these over: on distorted copies, also bent, it learns
-    those of the 90 % whose neighbours leave least doubt (Lee 2013).
+    joins the majority two steps away. The nearest head learns these on distorted copies, also bent (Lee 2013).
 
 With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
 
@@ -57,14 +56,17 @@ images, the rest binary ones: any q(z | x) makes (2) a bound.
 Expect all 10 components in use; README.md has the scores.
 """
 
-import dataclasses
 import functools
 import json
+import signal
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # libraries that Ctrl-C meets while they load tell of it at length, or go on
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -78,6 +80,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import utils  # before TensorFlow, which it loads without start-up messages
@@ -124,6 +127,7 @@ class Settings:
     hidden_units: int = setting(500)
     learning_rate: float = setting(1e-3)
     classifier_share: float = setting(0.15)  # epochs of step 1 for one of step 3
+    convolutional_share: float = setting(0.3)  # the same with a convolutional classifier
     refinement_share: float = setting(0.15)  # of the refinement
     pull_share: float = setting(0.25)  # of step 2
     pull_weight: float = setting(10.0)
@@ -137,7 +141,6 @@ class Settings:
     temperature: float = setting(0.2)
     graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
     refinement_batch_size: int = setting(250)
-    certain_share: float = setting(0.9)  # of each cluster, which the refinement learns
     cluster_weight: float = setting(1.0)  # in the refinement
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
@@ -162,6 +165,9 @@ class Settings:
     def factorised(self) -> bool:
         """Whether the posterior is q(z | x) q(h | x), not p(z | h) q(h | x)."""
         return self.variant != "default"
+
+
+JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0)  # a convolutional network of one head
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -265,7 +271,8 @@ class Classifier(tf.Module):
             self.network.add(layers.Reshape((28, 28, 1)))
             for filters, size, pool in ((16, 5, True), (32, 3, True), (64, 3, False)):
                 self.network.add(layers.Conv2D(filters, size, padding="same", use_bias=False))
-                for layer in (*normalised, layers.MaxPool2D) if pool else normalised:
+                # Pooled first: what follows is monotone, and has a quarter of the work.
+                for layer in (layers.MaxPool2D, *normalised) if pool else normalised:
                     self.network.add(layer())
             self.network.add(layers.Flatten())
             hidden = (128,)
@@ -373,16 +380,6 @@ def best_order(log_q: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float
     return order, float(scores[classes, order].sum())
 
 
-def most_certain(q: np.ndarray, share: float) -> np.ndarray:
-    """Which images, bool `[N]`, are in the given share of their cluster that q(z | x) `[N, K]` is most certain of."""
-    clusters, certainty = q.argmax(axis=-1), q.max(axis=-1)
-    chosen = np.zeros(len(q), bool)
-    for k in range(q.shape[1]):
-        members = np.flatnonzero(clusters == k)
-        chosen[members[np.argsort(-certainty[members], kind="stable")][: int(np.ceil(share * len(members)))]] = True
-    return chosen
-
-
 def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> tf.Tensor:
     """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
     n = len(images)
@@ -479,20 +476,21 @@ def cut(graph: csr_array, settings: Settings) -> np.ndarray:
     start = np.random.default_rng(settings.seed).normal(size=n)
     values, vectors = eigsh(root @ graph @ root, n_vectors, which="LA", ncv=min(6 * k, n), v0=start)
     vectors = vectors[:, np.argsort(-values)]
-    best_score, best = -np.inf, np.zeros([n, k])
-    for m in range(min(k, n_vectors), n_vectors + 1):
+
+    def clusters(m: int) -> np.ndarray:
         rows = vectors[:, :m] / np.linalg.norm(vectors[:, :m], axis=1, keepdims=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
-            found = KMeans(min(k, n), n_init=5, random_state=settings.seed).fit_predict(rows)
-        clusters = np.eye(k)[found]
-        joint = clusters.T @ (graph @ clusters)
+            return np.eye(k)[KMeans(min(k, n), n_init=5, random_state=settings.seed).fit_predict(rows)]
+
+    def score(members: np.ndarray) -> float:
+        joint = members.T @ (graph @ members)
         joint /= joint.sum()
         share = joint.sum(axis=0)
         balance, uncertainty = -xlogy(share, share).sum(), xlogy(share, share).sum() - xlogy(joint, joint).sum()
-        score = settings.balance_weight * balance - settings.certainty_weight * uncertainty
-        if score > best_score:
-            best_score, best = score, clusters
+        return settings.balance_weight * balance - settings.certainty_weight * uncertainty
+
+    best = max(map(clusters, range(min(k, n_vectors), n_vectors + 1)), key=score)
     walk = diags_array(1 / graph.sum(axis=1)) @ graph
     return walk @ (walk @ best)
 
@@ -524,7 +522,8 @@ class Training:
         self.labels = labels[self.labelled].astype(np.int32)
         self.classifier_batch_size = min(settings.classifier_batch_size, self.n)
         self.refinement_batch_size = min(settings.refinement_batch_size, self.n)
-        self.classifier_epochs = max(1, round(settings.classifier_share * settings.epochs))
+        share = settings.convolutional_share if settings.factorised else settings.classifier_share
+        self.classifier_epochs = max(1, round(share * settings.epochs))
         self.refinement_epochs = settings.factorised * int(np.ceil(settings.refinement_share * settings.epochs))
         self.start_epochs = self.classifier_epochs + self.refinement_epochs
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
@@ -548,8 +547,7 @@ class Training:
         self.starts = tf.Variable(tf.zeros([self.classifier_epochs, settings.restarts]), trainable=False)
         self.bounds = tf.Variable(tf.zeros([self.model_epochs]), trainable=False)
         self.shares = tf.Variable(tf.zeros([self.model_epochs, settings.k]), trainable=False)
-        # The clusters that the refinement learns; -1 is none.
-        self.targets = tf.Variable(tf.fill([self.n], -1), trainable=False)
+        self.targets = tf.Variable(tf.zeros([self.n], tf.int32), trainable=False)  # clusters that the refinement learns
         self.checkpoint = tf.train.Checkpoint(
             model=self.model,
             classifier=self.classifier,
@@ -614,15 +612,14 @@ class Training:
             q = q[:, best_order(np.log(q[self.labelled] + 1e-8), self.labels)[0]]
         clusters = q.argmax(axis=-1)
         self.classifier.name_clusters(self.images, clusters)
-        self.targets.assign(np.where(most_certain(q, self.settings.certain_share), clusters, -1).astype(np.int32))
+        self.targets.assign(clusters.astype(np.int32))
 
     def refinement_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
         """Images of an epoch of the refinement, distorted, uint8 `[steps, B, 784]`, and their clusters `[steps, B]`;
-        labelled ones and labels. Every epoch has as many steps: images that have no cluster leave room for others."""
+        labelled ones and labels."""
         batches, rng = self.batches(epoch, self.refinement_batch_size)
-        targets = self.targets.numpy()
-        chosen = np.resize(batches[targets[batches] >= 0], batches.shape)
-        return self.varied(self.images[chosen], rng), targets[chosen], *self.labelled_batches(len(batches), rng)
+        targets = self.targets.numpy()[batches]
+        return self.varied(self.images[batches], rng), targets, *self.labelled_batches(len(batches), rng)
 
     def epoch_data(self, epoch: int, q_z: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of an epoch of steps 2 and 3, binarised anew, bool `[steps, B, 784]`, and their rows of q(z|x)."""
@@ -648,7 +645,7 @@ class Training:
     def refinement_epoch(
         self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor, steps: tf.Tensor
     ) -> tf.Tensor:
-        """An epoch of the refinement: the chosen head learns its most certain clusters; the mean cross-entropy."""
+        """An epoch of the refinement: the chosen head learns the clusters; the mean cross-entropy."""
         step, total = 0, tf.zeros([])
         while step < steps:
             with tf.GradientTape() as tape:
@@ -863,7 +860,7 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
     found = json.loads(record.read_text())
     if found["data_sha256"] != utils.checksum(*images):
         return None
-    judge = Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    judge = Classifier(JUDGE_SETTINGS)
     tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
     return judge, found["test_error"]
 
@@ -991,7 +988,9 @@ def pictures(
     # One map for codes and component means, as t-SNE has no map for later points.
     together = np.concatenate([codes, model.means.numpy()])
     perplexity = min(30.0, (len(together) - 1) / 3)
-    mapped = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed).fit_transform(together)
+    tsne = TSNE(init="pca", perplexity=perplexity, max_iter=500, random_state=settings.seed)
+    with threadpool_limits(1):  # of so few points threads mostly wait for each other, ten times as long on busy cores
+        mapped = tsne.fit_transform(together)
     return {
         "means": means.numpy(),
         "draws": draws.numpy().reshape(k, n_draws, PIXELS),
@@ -1220,11 +1219,9 @@ def load(folder: str) -> TrainedModel:
 
     Raises:
         FileNotFoundError: no finished run with its weights lies there.
+        InputError: another script's does.
     """
-    for name in ("settings.json", "weights.index"):
-        if not Path(folder, name).is_file():
-            raise FileNotFoundError(f"{Path(folder, name)} is missing: run gmvae.py --out {folder} first")
-    settings = Settings(**RunFolder(folder, "gmvae").stored_settings(Path(folder, "settings.json")))
+    settings = Settings(**RunFolder(folder, "gmvae").finished_settings("weights.index"))
     model, classifier = MixtureVAE(settings), Classifier(settings)
     kept = trained_parts(model, classifier, settings)
     kept.read(str(Path(folder, "weights"))).assert_existing_objects_matched()
@@ -1286,10 +1283,11 @@ def main(argv: list[str] | None = None) -> None:
         zs.set_seed(settings.seed)
         if not resume:
             folder.start(settings)
-        print(" ".join(f"{name}={value}" for name, value in dataclasses.asdict(settings).items()), flush=True)
+        utils.print_settings(settings)
         print(table(run(settings, folder, images, judge)))
         print(f"figures and metrics.json in {folder.path}")
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupt)
     utils.run_main(main)

@@ -20,6 +20,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import zlib
@@ -93,6 +94,12 @@ def check_settings(settings: Any) -> None:
         if (low is not None and not value >= low) or (high is not None and not value <= high):
             wanted = f"at least {low}" if high is None else f"from {low} to {high}"
             raise InputError(f"{option(field.name)} {value}: wanted a number {wanted}")
+
+
+def print_settings(settings: Any) -> None:
+    """Prints every setting, in lines of at most 100 characters where no single one is longer."""
+    pairs = (f"{name}={value}" for name, value in dataclasses.asdict(settings).items())
+    print(textwrap.fill(" ".join(pairs), 100, break_long_words=False, break_on_hyphens=False), flush=True)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -274,7 +281,7 @@ class RunFolder:
         self.lock()
         self.complete()
         if self.is_unfinished:
-            print(f"note: discarding the unfinished run in {self.path}", file=sys.stderr)
+            print(f"note: discarding the unfinished run in {self.path}, which --resume would have gone on with")
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir()
         stored = {"script": self.script, **dataclasses.asdict(settings)}
@@ -289,6 +296,18 @@ class RunFolder:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(f"--out {self.path}: {path} is not of {self.script}.py; choose another folder") from None
         return stored
+
+    def finished_settings(self, *files: str) -> dict[str, Any]:
+        """The settings of a finished run that has these files.
+
+        Raises:
+            FileNotFoundError: there is none, or it lacks one of them.
+            InputError: the run is another script's.
+        """
+        for name in ("settings.json", *files):
+            if not (self.path / name).is_file():
+                raise FileNotFoundError(f"{self.path / name} is missing: run {self.script}.py --out {self.path} first")
+        return self.stored_settings(self.path / "settings.json")
 
     def resume(self, settings_type: type, given: dict[str, Any], pictured: tuple[str, ...]) -> Any:
         """The settings of the run in the folder.
@@ -628,7 +647,7 @@ def read_points(path: str) -> np.ndarray:
             for i, row in enumerate(rows):
                 if len(points) == MOST_POINTS:
                     raise InputError(f"{where}: holds more than {MOST_POINTS} points; give a sample of them")
-                if i > 0 or any(map(_is_number, row)):  # no header
+                if i > 0 or len(row) != 2 or any(map(_is_number, row)):  # no header
                     points.append(_point(row, f"{where}: line {reader.line_num}"))
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror}); give a CSV file of two columns") from None
@@ -660,6 +679,12 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 def _point(row: list[str], where: str) -> list[float]:
     """The two numbers of a line."""
+    line = ",".join(row)
+    if re.search("[;\t]", line):
+        raise InputError(
+            f"{where} has {reprlib.repr(line)}; wanted two columns separated by a comma, with a point in numbers: "
+            "replace the commas by points, then ';' or tabs by commas"
+        )
     if len(row) != 2:
         raise InputError(f"{where} has {len(row)} columns; wanted two, separated by a comma")
     for field in row:
@@ -667,7 +692,7 @@ def _point(row: list[str], where: str) -> list[float]:
             raise InputError(f"{where} has {reprlib.repr(field.strip())}; wanted a number")
     point = [float(field) for field in row]
     if not all(map(math.isfinite, point)):
-        raise InputError(f"{where} has {reprlib.repr(','.join(row))}; wanted finite numbers, drop or repair the line")
+        raise InputError(f"{where} has {reprlib.repr(line)}; wanted finite numbers, drop or repair the line")
     return point
 
 

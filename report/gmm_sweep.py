@@ -139,8 +139,12 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
 
 def own_errors(fit: Parameters, truth: Parameters) -> dict[str, float]:
     """Root-mean-square errors of the weights, and of means and standard deviations in each true component's own."""
-    ours, true = (Parameters(p.weights, p.means / truth.stds, p.stds / truth.stds) for p in (fit, truth))
-    return gmm_vi.rms_errors(ours, true)
+    differences = {
+        "weights": fit.weights - truth.weights,
+        "means": (fit.means - truth.means) / truth.stds,
+        "stds": (fit.stds - truth.stds) / truth.stds,
+    }
+    return {name: float(np.sqrt(np.mean(np.square(difference)))) for name, difference in differences.items()}
 
 
 def score(

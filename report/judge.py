@@ -25,7 +25,7 @@ LEARNING_RATE = 2e-3
 
 def train(images: utils.Images) -> gmvae.Classifier:
     """The judge, trained."""
-    settings = gmvae.Settings(restarts=1, pure=True, embedding_units=0)
+    settings = gmvae.JUDGE_SETTINGS
     tf.keras.utils.set_random_seed(settings.seed)
     judge = gmvae.Classifier(settings)
     n_batches = len(images.train) // BATCH_SIZE

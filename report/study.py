@@ -137,23 +137,27 @@ class Study:
         """The file of what a run prints."""
         return self.folder / "runs" / f"{run.name}.log"
 
-    def execute(self, run: Run) -> str | None:
-        """Does a run, or what is left of it, in a process of its own; returns why it failed, or None."""
+    def execute(self, run: Run) -> tuple[bool, str]:
+        """Does a run, or what is left of it, in a process of its own; returns whether it is finished, and how it went
+        in words."""
         try:
             out = self.folder / "runs" / run.name
             out.mkdir(parents=True, exist_ok=True)
             with open(self.log(run), "a") as log:
                 self.wait_for_another(log)
+                was_finished = (out / "metrics.json").is_file() and not any(out.glob(".*finished"))
                 code = self.work(run, out, log)
             if code:
-                return f"see {self.log(run)}"
+                return False, f"failed: see {self.log(run)}"
             result = self.result(run)
             result.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(out / "metrics.json", result.with_suffix(".part"))
             os.replace(result.with_suffix(".part"), result)
-            return None
+            if was_finished:
+                return True, f"was finished and is not run again; to have it done anew, delete {out} and {result}"
+            return True, "finished"
         except OSError as error:
-            return str(error)
+            return False, f"failed: {error}"
 
     def wait_for_another(self, log: TextIO) -> None:
         """Waits while a run that a killed study left behind still has the log, and keeps others from it: the lock
@@ -210,10 +214,10 @@ class Study:
             try:
                 futures = {pool.submit(self.execute, run): run for run in waiting}
                 for future in as_completed(futures):
-                    run, failure = futures[future], future.result()
-                    if failure:
+                    run, (is_finished, words) = futures[future], future.result()
+                    if not is_finished:
                         failed.append(run)
-                    bar.write(f"{run.name} {f'failed: {failure}' if failure else 'finished'}")
+                    bar.write(f"{run.name} {words}")
                     bar.update()
             except KeyboardInterrupt:
                 self.stop()

@@ -409,7 +409,6 @@ def gmvae_settings(part: str) -> dict[str, str]:
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
     names = ("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units")
     values = {name: number(config[name]) for name in (*names, "graph_neighbours")}
-    values["certain_share"] = number(100 * config["certain_share"])
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
     return {f"pure {name}": value for name, value in values.items()}
 

@@ -313,7 +313,7 @@ def test_restarts_do_not_influence_each_other():
 # Several data sets
 
 
-def test_several_data_sets_are_fitted_as_each_by_itself():
+def test_several_data_sets_are_fitted_as_each_by_itself(few_steps):
     """On one tensor axis, restarts of a data set share its points; the exact gradient of each is its own."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(2, 40, 2)).astype(np.float32) * [[[1.0, 2.0]], [[3.0, 0.5]]]
@@ -458,6 +458,24 @@ def test_the_table_shows_means_to_the_digits_that_matter(mean, std):
     printed = gmm_vi.digits(mean * std, std)
     assert abs(float(printed) - mean * std) <= 0.01 * std
     assert len(printed) < 14 or mean == 1e8
+
+
+def test_the_table_tells_differences_of_each_column_by_itself():
+    """Columns may have different units. EM's components, as they stand, lie next to others of the estimate."""
+    estimate = MIXTURE._replace(means=MIXTURE.means + [[0.0, 3.0], [0.0, 3.0], [0.0, 3.0]])
+    em = estimate._replace(weights=estimate.weights + [0.01, -0.01, 0.0], stds=estimate.stds + [2e-5, 0.0])
+    mixtures = {"truth": MIXTURE, "estimate": estimate, "em": em.reorder([2, 0, 1])}
+    metrics = {name: {field: value.tolist() for field, value in m._asdict().items()} for name, m in mixtures.items()}
+    metrics |= {
+        "log_likelihood": {},
+        "ari": None,
+        **dict.fromkeys(("lower_bound", "kl", "seconds", "compile_seconds"), 0.0),
+    }
+    lines = [" ".join(line.split()) for line in gmm_vi.table(metrics).splitlines()]
+    assert "estimate and em 0.0082 0 0 2e-05 0" in lines
+    assert "estimate and truth 0 0 3 0 0" in lines
+    lines = gmm_vi.table({**metrics, "truth": None}).splitlines()
+    assert not any("truth" in line for line in lines)
 
 
 # Whole runs
@@ -669,10 +687,11 @@ def test_using_a_run_leaves_the_callers_random_numbers_alone(finished):
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is missing"):
-        gmm_vi.load(tmp_path)
-    (tmp_path / "metrics.json").write_text('{"test": {}}')
-    with pytest.raises(FileNotFoundError, match="of another script"):
+    for name in ("settings.json", "metrics.json"):
+        with pytest.raises(FileNotFoundError, match=f"{name} is missing: run gmm_vi.py --out {tmp_path} first"):
+            gmm_vi.load(tmp_path)
+        (tmp_path / name).write_text('{"script": "gmvae"}')
+    with pytest.raises(utils.InputError, match="settings.json is not of gmm_vi.py; choose another folder"):
         gmm_vi.load(tmp_path)
 
 

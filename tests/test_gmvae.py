@@ -22,6 +22,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.ndimage import map_coordinates
 from scipy.special import logsumexp, softmax, xlogy
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import gmm_vi
 import gmvae
@@ -420,27 +421,13 @@ def test_labels_choose_the_head_and_name_its_clusters():
     np.testing.assert_array_equal(classifier.embed(grey), embeddings)
 
 
-def test_the_most_certain_share_is_of_each_cluster():
-    q = np.zeros((50, 3))
-    clusters = np.arange(50) % 2  # the third cluster is empty
-    q[np.arange(50), clusters] = certainty = np.random.default_rng(0).permutation(np.linspace(0.5, 1, 50))
-    chosen = gmvae.most_certain(q, 0.4)
-    for k in range(2):
-        members = np.flatnonzero(clusters == k)
-        assert chosen[members].sum() == 10
-        assert certainty[members][chosen[members]].min() > certainty[members][~chosen[members]].max()
-
-
-def test_the_refinement_learns_the_clusters_of_chosen_images_alone():
+def test_the_refinement_learns_each_images_own_cluster():
     training = training_on(40, refinement_batch_size=10, no_augment=True)
-    targets = np.where(np.arange(40) < 25, np.arange(40), -1)
-    training.targets.assign(targets)
+    training.targets.assign(np.arange(40))
     images, clusters, *_ = training.refinement_epoch_data(0)
     assert images.shape == (4, 10, 784)
-    assert set(clusters.flat) == set(range(25))
+    assert set(clusters.flat) == set(range(40))
     np.testing.assert_array_equal(images, training.images[clusters])
-    training.targets.assign(np.full(40, 3))
-    assert set(training.refinement_epoch_data(0)[1].flat) == {3}
 
 
 def test_bending_is_interpolation_at_moved_places():
@@ -504,6 +491,24 @@ def test_cuts_follow_the_neighbours_where_distances_mislead():
         np.testing.assert_allclose(q.sum(axis=1), 1)
 
 
+def test_of_all_cuts_the_most_balanced_and_certain_is_taken(monkeypatch):
+    codes = np.repeat([0.0, 10.0, 20.0], 6)[:, None] + np.tile(np.arange(6), 3)[:, None]
+    right, found = np.repeat([0, 1, 2], 6), []
+
+    class Stub:
+        def __init__(self, *_, **__):
+            pass
+
+        def fit_predict(self, rows):
+            found.append(rows.shape[1])
+            return right if rows.shape[1] == 4 else np.roll(right, 2)
+
+    monkeypatch.setattr(gmvae, "KMeans", Stub)
+    q = gmvae.cut(gmvae.neighbour_graph(codes, 3), small_settings(k=3))
+    assert found == [3, 4, 5, 6]
+    np.testing.assert_array_equal(q.argmax(axis=1), right)
+
+
 def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
     grey, labels = tiny.structured_images(200, 0)
     settings = small_settings(k=10, labels_per_class=2, refinement_share=1.0)
@@ -512,9 +517,7 @@ def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
     training.classifier.embed = lambda images: np.eye(10)[labels] + 0.01 * rng.normal(size=(200, 10))
     training.begin_refinement()
     targets = training.targets.numpy()
-    assert np.sum(targets == -1) == 20  # the least certain tenth of each cluster
-    assert set(targets) == {-1, *range(10)}
-    np.testing.assert_array_equal(targets[targets >= 0], labels[targets >= 0])
+    np.testing.assert_array_equal(targets, labels)
     log_q = training.classifier.log_probs(training.images, False).numpy()[:, int(training.classifier.head)]
     np.testing.assert_array_equal(gmvae.best_order(log_q, labels)[0], np.arange(10))  # the head has the same names
     # Without a graph the best head's own clusters.
@@ -770,6 +773,23 @@ def test_the_command_gives_the_same_numbers_and_shows_its_progress(finished, dat
 # Figures
 
 
+def test_the_map_of_codes_is_drawn_by_one_thread(model, monkeypatch):
+    threads = []
+
+    class Map(tiny.NoMap):
+        def fit_transform(self, codes):
+            threads.extend(pool["num_threads"] for pool in threadpool_info())
+            return super().fit_transform(codes)
+
+    monkeypatch.setattr(gmvae, "TSNE", Map)
+    with threadpool_limits(2):
+        clusters = np.zeros(B, int)
+        found = utils.Images(images(B), clusters, images(B), clusters)
+        shown = gmvae.pictures(model, found, None, clusters, small_settings())
+    assert set(threads) == {1}
+    assert shown["codes_2d"].shape == (B, 2)
+
+
 def test_the_latent_figure_keeps_a_component_far_from_all_images_inside(tmp_path):
     """A component that no image uses can lie anywhere on the map."""
     rng = np.random.default_rng(0)
@@ -878,7 +898,7 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     found = utils.read_images(str(small_data))
     monkeypatch.setattr(gmvae, "JUDGE", tmp_path)
     assert gmvae.load_judge(found) is None
-    kept = gmvae.Classifier(Settings(restarts=1, pure=True, embedding_units=0))
+    kept = gmvae.Classifier(gmvae.JUDGE_SETTINGS)
     utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), tmp_path / "weights")
     utils.write_json(tmp_path / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
     judge, error = gmvae.load_judge(found)
@@ -1071,7 +1091,11 @@ def test_using_a_run_leaves_the_callers_random_numbers_alone(finished):
 
 
 def test_loading_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    for name in ("settings.json", "weights.index"):
+        with pytest.raises(FileNotFoundError, match=f"{name} is missing: run gmvae.py --out {tmp_path} first"):
+            gmvae.load(tmp_path)
+        (tmp_path / name).write_text('{"script": "gmm_vi"}')
+    with pytest.raises(utils.InputError, match="settings.json is not of gmvae.py; choose another folder"):
         gmvae.load(tmp_path)
 
 

@@ -4,7 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
+
+import gmvae
+import utils
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,3 +135,37 @@ def test_every_file_that_the_readme_names_is_there():
     text = (ROOT / "README.md").read_text()
     for path in re.findall(r"\]\(((?!https?:)[^)]+)\)", text):
         assert (ROOT / path).is_file(), path
+
+
+def snippet(word):
+    """Runs the README's piece of Python that has a word; returns its names."""
+    pieces = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (piece,) = (piece for piece in pieces if word in piece)
+    names = {}
+    exec(piece, names)
+    return names
+
+
+def test_the_piece_on_part_2_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = snippet("gmm_vi.load")
+    assert names["points"].shape == (1000, 2)
+    assert names["fit"].parameters.means.shape == (3, 2)
+
+
+def test_the_piece_on_part_3_runs(monkeypatch):
+    """On a few images and a model that has learned nothing: weights are not in the repository."""
+    model = gmvae.TrainedModel(gmvae.MixtureVAE(gmvae.Settings()), gmvae.Classifier(gmvae.Settings()), gmvae.Settings())
+    images = tiny.structured_images(5, 0)[0].reshape(5, 784)
+    monkeypatch.setattr(gmvae, "load", {"plots/gmvae": model}.__getitem__)
+    monkeypatch.setattr(utils, "read_images", {"data/mnist": utils.Images(images, None, images, None)}.__getitem__)
+    assert snippet("gmvae.load")["model"] is model
+
+
+def test_the_piece_on_zhusuan_runs_and_its_densities_are_right():
+    names = snippet("import zhusuan")
+    assert names["log_p_z"].shape == names["log_p_x"].shape == (8, 100)
+    np.testing.assert_allclose(names["log_p_z"], -np.log(3), rtol=1e-5)
+    distances = names["points"] - names["z"].tensor @ names["means"]
+    expected = np.sum(-0.5 * np.square(distances) - 0.5 * np.log(2 * np.pi), axis=-1)
+    np.testing.assert_allclose(names["log_p_x"], expected, rtol=1e-4, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -179,3 +180,28 @@ def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_
     assert "the finer posterior is worth its time" in tables.gmvae_designs(defaults)[0]["designs told"]
     (tmp_path / "report" / "results" / "gmvae-designs" / "summed" / "seed-1.json").unlink()
     assert tables.gmvae_designs(defaults)[0]["designs told"] == "The runs are not finished."
+
+
+@pytest.mark.parametrize("code", [0, 12])
+def test_latex_is_heard_only_where_it_fails(tmp_path, code):
+    """With stand-ins for the programs that make calls."""
+    shutil.copy(tiny.PROJECT / "Makefile", tmp_path)
+    (tmp_path / "report").mkdir()
+    latexmk = (
+        f"echo chatter; echo '! Undefined control sequence.' >build/report.log; touch build/report.pdf; exit {code}"
+    )
+    for name, line in {"latexmk": latexmk, "kpsewhich": "", "python": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["make", "-o", "setup", "report", f"VENV={tmp_path}"]
+    result = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "chatter" not in result.stdout
+    assert (tmp_path / "report" / "report.pdf").exists() == (code == 0)
+    if code:
+        assert result.returncode == 2
+        *said, last, _ = result.stderr.splitlines()  # the last of all is make's own
+        assert said == ["chatter", "! Undefined control sequence."]
+        assert last == "error: report/report.tex does not compile: see report/build/report.log"
+    else:
+        assert (result.returncode, result.stderr) == (0, "")

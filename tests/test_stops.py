@@ -385,6 +385,17 @@ def test_an_interrupt_before_the_run_began_promises_nothing(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("script", ["gmm_vi.py", "gmvae.py"])
+@pytest.mark.parametrize("library", ["numpy", "tensorflow"])
+def test_an_interrupt_while_libraries_load_ends_the_script_without_a_word(tmp_path, script, library):
+    """One that gets Ctrl-C and then goes on, as some do; it stands in for the real one."""
+    (tmp_path / f"{library}.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    ran = tiny.command(script, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_the_command_that_is_told_goes_on(plain_handlers, tmp_path):
     """In processes of their own, compiled, as for a user; the second takes the command of the first."""
     out = tmp_path / "out"

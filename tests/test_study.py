@@ -24,6 +24,9 @@ COUNT = """
 
     number, out = int(sys.argv[1]), Path(sys.argv[sys.argv.index("--out") + 1])
     state = out / ".count-unfinished"
+    (out / "pids").open("a").write(f"{os.getpid()}\\n")
+    if "--resume" in sys.argv and not state.exists():
+        sys.exit()
     if "--resume" in sys.argv:
         counted = json.loads((state / "state.json").read_text())
     else:
@@ -31,7 +34,6 @@ COUNT = """
         state.mkdir()
         counted = []
     counted.append(0)
-    (out / "pids").open("a").write(f"{os.getpid()}\\n")
     stopped = []
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
     while sum(counted) < number and not stopped:
@@ -47,6 +49,7 @@ COUNT = """
     metrics = {"sum": sum(counted), "parts": counted, "threads": os.environ["OMP_NUM_THREADS"]}
     (out / "part").write_text(json.dumps(metrics))
     os.replace(out / "part", out / "metrics.json")
+    os.replace(state, out / "state")
 """
 
 
@@ -80,6 +83,19 @@ def test_a_study_does_each_run_once(count, tmp_path, capsys):
     cores = os.cpu_count()
     assert first["a"]["threads"] == str(cores)
     assert results(tmp_path)["c"]["threads"] == str(max(1, cores // 2))
+
+
+def test_a_finished_run_without_a_result_is_said_not_to_be_run_again(count, tmp_path, capsys):
+    runs = count(a=2)
+    assert study.main([], runs, tmp_path) == 0
+    first, result = results(tmp_path), tmp_path / "results/count/a.json"
+    result.unlink()
+    capsys.readouterr()
+    assert study.main([], runs, tmp_path) == 0
+    assert results(tmp_path) == first
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"count/a was finished and is not run again; to have it done anew, delete {tmp_path}/runs/count/a and {result}"
+    )
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

@@ -113,6 +113,16 @@ def test_settings_in_range_are_taken():
         utils.check_settings(Settings(n=n, step_size=0.0))
 
 
+def test_settings_are_printed_in_lines_that_can_be_read(capsys):
+    settings = Settings(data="a-b/" * 40 + "c.csv", out="x" * 60)
+    utils.print_settings(settings)
+    printed = capsys.readouterr().out
+    pairs = [f"{name}={value}" for name, value in dataclasses.asdict(settings).items()]
+    assert printed.split() == pairs
+    assert all(len(line) <= 100 or line in pairs for line in printed.splitlines())
+    assert len(printed.splitlines()) == 3  # the first two; the long one; the others
+
+
 def test_the_command_line_gives_what_was_given_explicitly():
     parse = partial(utils.parse_settings, Settings, "a script")
     assert parse([]) == ({}, False)
@@ -276,7 +286,8 @@ def test_a_kill_while_finishing_leaves_what_resuming_completes(folder, monkeypat
 def test_a_new_run_starts_anew_and_spares_the_finished_one(folder, capsys):
     (folder.unfinished / "checkpoint").write_text("state")
     folder.start(Settings(n=6))
-    assert capsys.readouterr().err == f"note: discarding the unfinished run in {folder.path}\n"
+    expected = f"note: discarding the unfinished run in {folder.path}, which --resume would have gone on with\n"
+    assert capsys.readouterr().out == expected
     assert not (folder.unfinished / "checkpoint").exists()
     assert folder.resume(Settings, {}, ()).n == 6
     assert (folder.path / "metrics.json").read_text() == "old"
@@ -286,7 +297,7 @@ def test_a_new_run_completes_the_one_that_a_kill_kept_from_its_place(folder, cap
     folder.finished.mkdir()
     (folder.finished / "metrics.json").write_text("new")
     folder.start(Settings(n=6))
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().out == ""
     assert (folder.path / "metrics.json").read_text() == "new"
     assert not folder.finished.exists()
     assert folder.resume(Settings, {}, ()).n == 6

@@ -145,6 +145,15 @@ def eager():
         tf.config.run_functions_eagerly(False)
 
 
+@contextlib.contextmanager
+def without_xla():
+    """Functions that are compiled inside are graphs without XLA: a fifth of the time, where few calls follow."""
+    function = tf.function
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf, "function", lambda *given, jit_compile=None, **options: function(*given, **options))
+        yield
+
+
 def save_no_figure(figure, folder, name):
     """Stands in for `utils.save_figure` where the pictures are not the subject."""
 
