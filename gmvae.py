@@ -479,7 +479,7 @@ def cut(graph: csr_array, settings: Settings) -> np.ndarray:
 
     def clusters(m: int) -> np.ndarray:
         rows = vectors[:, :m] / np.linalg.norm(vectors[:, :m], axis=1, keepdims=True)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):  # more threads would wait for each other
             warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct rows than clusters
             return np.eye(k)[KMeans(min(k, n), n_init=5, random_state=settings.seed).fit_predict(rows)]
 

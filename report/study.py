@@ -58,6 +58,11 @@ RUNS = [
     *seeds(10, "gmvae", "gmvae.py"),
     *seeds(10, "gmvae-pure-no-augment", "gmvae.py", "--pure", "--no-augment"),
     *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
+    *(
+        run
+        for design in ("structured", "summed", "factorised")
+        for run in seeds(3, f"gmvae-designs/{design}", "report/gmvae_designs.py", "--design", design)
+    ),
     *(run for m in ("1", "5", "50", "100") for run in seeds(3, f"gmvae-labels/{m}", "gmvae.py", LABELS, m)),
     *seeds(3, "gmvae-labels-no-augment/10", "gmvae.py", LABELS, "10", "--no-augment"),
     *(

@@ -297,6 +297,113 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
     return settings, lines
 
 
+DESIGNS = {  # of part 3's posterior, as report/gmvae_designs.py names them
+    "summed": r"(a) $q(h|x)\,p(z|h)$",
+    "factorised": r"(b) $q(z|x)\,q(h|x)$",
+    "structured": r"(c) $q(z|x)\,q(h|x,z)$",
+}
+
+
+def gmvae_designs(defaults: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """The designs of part 3's posterior at one budget, over the runs that there are, and beside them the runs of
+    gmvae.py at its defaults, whose design is the first and whose gap is that of the code."""
+    folder = readme.ROOT / "report" / "results" / "gmvae-designs"
+    runs = {
+        design: [json.loads(path.read_text()) for path in sorted((folder / design).glob("seed-*.json"))]
+        for design in DESIGNS
+    }
+
+    def gap(run: dict[str, Any], part: str) -> float | None:
+        alone = -run["test"]["elbo"] - run["test"]["nll"]  # what gmvae.py's own runs tell of it
+        return run["test"].get("gap", {"total": alone, "code": alone, "component_given_code": 0.0}).get(part)
+
+    rows = (
+        ("epochs of step 3", "", lambda run: run["config"]["epochs"]),
+        ("lower bound, nats per image", ".2f", lambda run: run["test"]["elbo"]),
+        (r"$-\log p(x)$, nats per image", ".2f", lambda run: run["test"]["nll"]),
+        ("effective samples, median image", ".1f", lambda run: run["test"].get("effective_samples")),
+        (r"gap \eqref{gap}, nats per image", ".2f", lambda run: gap(run, "total")),
+        (r"\quad $\KL{q(h|x)}{p(h|x)}$", ".2f", lambda run: gap(run, "code")),
+        (r"\quad $+\E\KL{q(z|h,x)}{p(z|h)}$", ".2f", lambda run: gap(run, "component_given_code")),
+        (r"\quad $\KL{q(z|x)}{p(z|x)}$", ".2f", lambda run: gap(run, "component")),
+        (r"\quad $+\E\KL{q(h|x,z)}{p(h|x,z)}$", ".2f", lambda run: gap(run, "code_given_component")),
+        ("components in use, of 10", "", lambda run: run["components_used"]),
+        (r"accuracy by $q(z|x)$, \%", ".2f", lambda run: 100 * run["test"]["accuracy"]),
+        (r"accuracy by $p(z|x)$, \%", ".2f", lambda run: 100 * run["test"]["accuracy_model"]),
+        ("milliseconds a step", ".1f", lambda run: run.get("milliseconds_per_step")),
+        ("training, seconds", ".0f", lambda run: run["seconds"]),
+    )
+
+    def cell(values: list[float | None], form: str) -> str:
+        """Mean, and greatest less least where these are not whole numbers that agree."""
+        if not values or None in values:
+            return ""
+        if not form and len(set(values)) == 1:
+            return number(values[0])
+        form = form or ".1f"
+        return f"{number(float(np.mean(values)), form)} ({number(max(values) - min(values), form)})"
+
+    columns = [*runs.values(), defaults]
+    lines = [row("runs, a seed each", *(number(len(each)) if each else "" for each in columns))]
+    lines += [
+        row(label, *(cell([value(run) for run in each], form) for each in columns)) for label, form, value in rows
+    ]
+    told = "The runs are not finished."
+    if len({len(each) for each in runs.values()}) == 1 and runs["summed"]:
+        shares = [
+            100
+            * np.mean([gap(run, "code_given_component") for run in each])
+            / np.mean([gap(run, "total") for run in each])
+            for each in runs.values()
+        ]
+        share = f"{number(min(shares), '.0f')} to {number(max(shares), '.0f')}"
+        within = rf"Of the gap, {share}\,\% is the code's given the component, which no treatment of $z$ can mend."
+        told = " ".join([*ranked(runs), at_equal_time(runs["structured"], defaults), within])
+    return {"designs told": told}, lines
+
+
+def ranked(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Which design is best by bound, likelihood and accuracy, and in how many seeds it beats the next."""
+    sentences = []
+    for label, form, value in (
+        ("the bound", ".2f", lambda run: run["test"]["elbo"]),
+        (r"$\log p(x)$", ".2f", lambda run: -run["test"]["nll"]),
+        (r"accuracy by $q(z\mid x)$, in \%,", ".2f", lambda run: 100 * run["test"]["accuracy"]),
+    ):
+        values = {design: [value(run) for run in each] for design, each in runs.items()}
+        order = sorted(values, key=lambda design: -np.mean(values[design]))
+        shown = [f"{DESIGNS[design][:3]} ({number(float(np.mean(values[design])), form)})" for design in order]
+        ahead = sum(first > second for first, second in zip(values[order[0]], values[order[1]], strict=True))
+        sentences.append(
+            f"By {label} the order is {shown[0]}, {shown[1]}, {shown[2]}; the first is ahead of the second in "
+            f"{ahead} of {len(values[order[0]])} seeds."
+        )
+    return sentences
+
+
+def at_equal_time(structured: list[dict[str, Any]], defaults: list[dict[str, Any]]) -> str:
+    """What the time of the structured design buys with the design that gmvae.py has."""
+
+    def mean(runs: list[dict[str, Any]], name: str) -> float:
+        return float(np.mean([run["test"][name] if name in run["test"] else run[name] for run in runs]))
+
+    elbo, nll, seconds = (mean(defaults, name) - mean(structured, name) for name in ("elbo", "nll", "seconds"))
+
+    def difference(value: float, unit: str, more: str, less: str) -> str:
+        return f"{number(abs(value), '.2f' if unit == 'nats' else '.0f')} {unit} {more if value > 0 else less}"
+
+    verdict = "neither is ahead in everything"
+    if elbo > 0 > nll and seconds <= 0:
+        verdict = "time is better spent on more steps of (a) than on a finer posterior"
+    elif elbo < 0 < nll and seconds >= 0:
+        verdict = "the finer posterior is worth its time"
+    return (
+        rf"Against the runs of (c), those of \code{{gmvae.py}} take {difference(seconds, 'seconds', 'more', 'less')}; "
+        f"their bound is {difference(elbo, 'nats', 'higher', 'lower')}, and their negative log-likelihood "
+        f"{difference(nll, 'nats', 'higher', 'lower')}: {verdict}."
+    )
+
+
 def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
@@ -332,6 +439,7 @@ def generated() -> str:
         "choosing k": choosing_k(),
         "gmvae seeds": gmvae_seeds(runs["gmvae"]),
         "gmvae variants": gmvae_variants(),
+        "gmvae designs": gmvae_designs(runs["gmvae"]),
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
