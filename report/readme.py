@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SEEDS = (0, 1, 2)
@@ -73,7 +75,7 @@ def variants() -> dict[str, list[str]]:
     runs = [[json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))] for folder in folders]
 
     def spread(values: list[float | None]) -> str:
-        if not values or values[0] is None:
+        if not values or None in values:
             return ""
         mean = f"{sum(values) / len(values):.2f}"
         return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
@@ -82,6 +84,9 @@ def variants() -> dict[str, list[str]]:
     for name, scale in {"accuracy": 100, "accuracy_model": 100, "error": 100, "nll": 1, "elbo": 1}.items():
         values = [[run["test"].get(name) for run in each] for each in runs]
         found[name] = [spread([None if value is None else scale * value for value in each]) for each in values]
+    for name, key, scale in (("purity", "mean", 100), ("diversity", "diversity", 1)):
+        judged = [[run["sample_purity"] for run in each] for each in runs]  # None without a judge
+        found[name] = [spread([value and scale * np.mean(value[key]) for value in each]) for each in judged]
     return found
 
 
@@ -96,6 +101,8 @@ def variants_table() -> str:
         "error": "error, nothing matched, %",
         "nll": "-log p(x), nats per image",
         "elbo": "lower bound, nats per image",
+        "purity": "purity of samples, %",
+        "diversity": "diversity of samples, that of a class being 1",
     }
     return "\n".join(lines + [row(label, found[name]) for name, label in labels.items()])
 
