@@ -63,6 +63,12 @@ def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shad
     axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
 
 
+def span(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
+    """Median and range of a row of few values for each x."""
+    (line,) = axes.plot(x, np.median(values, axis=1), marker=".", **style)
+    axes.fill_between(x, np.min(values, axis=1), np.max(values, axis=1), color=line.get_color(), alpha=0.2, linewidth=0)
+
+
 def quartiles(values: Sequence[Sequence[float]]) -> np.ndarray:
     """Of each row, `[3, rows]`."""
     return np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
@@ -750,53 +756,63 @@ def real_figure() -> Drawn:
 
 def scale_figure() -> Drawn:
     """Time of a step, memory and likelihood against N."""
-    cells = read("gmm-scale")["cells"]
-    n = [cell["cell"]["n"] for cell in cells]
+    results = read("gmm-scale")["cells"]
+    n = sorted({cell["cell"]["n"] for cell in results})
+    cells = {each: [cell for cell in results if cell["cell"]["n"] == each] for each in n}
     figure = Figure(figsize=(WIDTH, 2.3))
     step, memory, likelihood = figure.subplots(1, 3)
-    times = [cell["microseconds"] / 1e3 for cell in cells]
-    step.plot(n, times, marker=".")
-    step.set(ylabel="step of 50 restarts, ms", ylim=(0, 1.1 * max(times)))
-    memory.plot(n, [cell["peak_mib"] for cell in cells], marker=".", label="peak")
-    bar = [cell["idle_mib"] + 3 * cell["data_mib"] for cell in cells]
+    times = [[cell["microseconds"] / 1e3 for cell in row] for row in cells.values()]
+    span(step, n, times, color=utils.COLOURS[0])
+    step.set(ylabel="step of 50 restarts, ms", ylim=(0, 1.1 * np.max(times)))
+    span(
+        memory, n, [[cell["peak_mib"] for cell in row] for row in cells.values()], color=utils.COLOURS[0], label="peak"
+    )
+    bar = [min(cell["idle_mib"] for cell in row) + 3 * row[0]["data_mib"] for row in cells.values()]
     memory.plot(n, bar, color="0.6", linestyle=":", label="idle and 3 x data")
     memory.set(ylabel="memory, MiB", ylim=(0, None))
     for fit, style in (
-        ("estimate", {"marker": ".", "label": "NVIL"}),
+        ("estimate", {"color": utils.COLOURS[0], "label": "NVIL"}),
         ("truth", {"color": "0.5", "linestyle": "--", "label": "truth"}),
     ):
-        gaps = [1e3 * (cell["log_likelihood"][fit] - cell["log_likelihood"]["em"]) for cell in cells]
-        likelihood.plot(n, gaps, **style)
+        gaps = [[1e3 * advantage(cell, fit, "em") for cell in row] for row in cells.values()]
+        span(likelihood, n, gaps, **style)
     likelihood.axhline(-1, color=gmm_vi.EM_COLOUR, linestyle=":", label="1e-3 below EM")
     pairs = zip(memory.get_legend_handles_labels(), likelihood.get_legend_handles_labels(), strict=True)
     figure.legend(*(first + second for first, second in pairs), loc="outside upper center", ncols=5)
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
-    last = cells[-1]
-    above = last["peak_mib"] - last["idle_mib"]
-    million = next(cell for cell in cells if cell["cell"]["n"] == 10**6)
-    gap = million["log_likelihood"]["estimate"] - million["log_likelihood"]["em"]
-    losses = {cell["cell"]["n"]: cell["log_likelihood"]["truth"] - cell["log_likelihood"]["estimate"] for cell in cells}
-    behind = {each: loss for each, loss in losses.items() if loss > 0}
+    factor = np.max(np.max(times, axis=0) / np.min(times, axis=0))
+    last, million = cells[n[-1]], cells[10**6]
+    data = last[0]["data_mib"]
+    above = [cell["peak_mib"] - cell["idle_mib"] for cell in last]
+    compilation = min(cell["peak_mib"] - cell["idle_mib"] for cell in cells[n[0]])
+    gaps = [advantage(cell, "estimate", "em") for cell in million]
+    losses = {each: [-advantage(cell, "estimate", "truth") for cell in row] for each, row in cells.items()}
+    behind = {each: max(loss) for each, loss in losses.items() if max(loss) > 0}
     # Away from its own N points a maximum loses 14 / 2N on average.
     others = [float(format(14 / 2 / loss, ".2g")) for loss in behind.values()]
     truth = (
-        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by "
+        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by as much as "
         f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points: what the maximum "
         f"from some {listed([f'{each:,.0f}' for each in others])} other points would lose. The noise of batches of "
         f"{gmm_vi.Settings.batch_size} is left in it. "
     )
     return figure, (
-        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {min(times):.1f} to {max(times):.1f} ms on "
-        f"{on_threads(read('gmm-scale'))}, beside other "
-        "work; README.md has times of an idle machine. At "
-        f"{n[-1]:,} points, {last['data_mib']:.0f} MiB, the peak memory is {above / last['data_mib']:.2f} times the "
-        f"data above that of an idle process, of which what {n[0]:,} points need, compilation above all, is "
-        f"{(cells[0]['peak_mib'] - cells[0]['idle_mib']) / last['data_mib']:.2f}; the whole run takes "
-        f"{last['seconds'] / 60:.1f} minutes. At a million points the log-likelihood of all is {gap:+.1e} nats per "
-        f"point against EM on {million['em_points']:,}. {truth if behind else ''}One data set for each N."
+        f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {np.min(times):.1f} to {np.max(times):.1f} ms of "
+        f"processor time, on one data set at most {factor:.2f} times as long as at another N, the runs on "
+        f"{on_threads(read('gmm-scale'))}. At {n[-1]:,} points, {data:.0f} MiB, the peak memory is at most "
+        f"{max(above) / data:.2f} times the data above that of an idle process, of which what {n[0]:,} points need, "
+        f"compilation above all, is {compilation / data:.2f}; the whole run takes at most "
+        f"{max(cell['seconds'] for cell in last) / 60:.1f} minutes, beside other work. At a million points the "
+        f"log-likelihood of all is at least {min(gaps):+.1e} nats per point against EM on "
+        f"{million[0]['em_points']:,}. {truth if behind else ''}Medians and ranges of {len(last)} data sets for each N."
     )
+
+
+def advantage(cell: dict[str, Any], fit: str, other: str) -> float:
+    """The log-likelihood of a fit less that of another, nats per point."""
+    return cell["log_likelihood"][fit] - cell["log_likelihood"][other]
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the results that each needs

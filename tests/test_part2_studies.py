@@ -575,7 +575,8 @@ def test_the_peak_memory_of_a_process():
 
 
 def test_a_run_of_the_scale():
-    result = gmm_scale.measure(gmm_scale.Cell(100), dataclasses.replace(gmm_scale.Settings(), steps=20))
+    settings = dataclasses.replace(gmm_scale.Settings(), steps=20, block=2, blocks=3)
+    result = gmm_scale.measure(gmm_scale.Cell(100, seed=3), settings)
     assert result["peak_mib"] > result["idle_mib"] > 100
     assert result["microseconds"] > 0
     assert result["em_points"] == 100
