@@ -45,15 +45,15 @@ def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def fit_data_sets(
-    standardized: np.ndarray, settings: gmm_vi.Settings
+    standardized: np.ndarray, settings: gmm_vi.Settings, kind: type[gmm_vi.Training] = gmm_vi.Training
 ) -> tuple[gmm_vi.Training, np.ndarray, dict[str, float]]:
-    """Fits D data sets `[D, N, 2]` by NVIL, with all their restarts at once.
+    """Fits D data sets `[D, N, 2]`, with all their restarts at once, by NVIL or another kind of training.
 
     Returns:
         the training; the best restart of each data set `[D]`; and the seconds of compilation and of training.
     """
     started = time.perf_counter()
-    training = gmm_vi.Training(standardized.astype(np.float32), settings)
+    training = kind(standardized.astype(np.float32), settings)
     training.train(0)
     compiled = time.perf_counter()
     training.train(settings.steps)

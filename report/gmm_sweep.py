@@ -101,15 +101,21 @@ def draw_truth(cell: Cell, rng: np.random.Generator) -> Parameters:
     return Parameters(weights / weights.sum(), gmm_vi.draw_means(cell.k, cell.separation, rng), stds)
 
 
-def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """Draws the data sets of a cell, fits and scores them."""
-    large = cell.n >= settings.large_n
-    n_data_sets = settings.large_n_data_sets if large else settings.data_sets
+def draw_data_sets(cell: Cell, settings: Settings) -> tuple[list[Parameters], np.ndarray, np.ndarray]:
+    """The D true mixtures of a cell, points of each `[D, N, 2]` and their components `[D, N]`."""
+    n_data_sets = settings.large_n_data_sets if cell.n >= settings.large_n else settings.data_sets
     kind = dataclasses.replace(cell, n=0, fitted_k=0)
     rng = np.random.default_rng([settings.seed, *map(int, 8 * np.array(dataclasses.astuple(kind)))])
     truths = [draw_truth(cell, rng) for _ in range(settings.data_sets)][:n_data_sets]
     zs.set_seed(settings.seed + cell.n)
     points, classes = map(np.stack, zip(*(gmm_vi.draw_data(truth, cell.n) for truth in truths), strict=True))
+    return truths, points, classes
+
+
+def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """Draws the data sets of a cell, fits and scores them."""
+    large = cell.n >= settings.large_n
+    truths, points, classes = draw_data_sets(cell, settings)
     standardized, centres, scales = cells.standardize(points)
     fitted = gmm_vi.Settings(
         k=cell.fitted_k,

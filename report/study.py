@@ -102,6 +102,8 @@ RUNS = [
         Run(f"gmm-sweep/{axis}", ("report/gmm_sweep.py", "--axis", axis))
         for axis in ("n", "k", "separation", "weight_ratio", "std_ratio", "anisotropy", "fitted_k")
     ),
+    Run("gmm-starts", ("report/gmm_starts.py",)),
+    Run("gmm-defaults", ("report/gmm_defaults.py",)),
     Run("gmm-limit", ("report/gmm_limit.py",)),
     Run("gmm-estimators", ("report/gmm_estimators.py",)),
     Run("gmm-race", ("report/gmm_race.py",)),

@@ -16,6 +16,7 @@ sys.path.insert(0, str(tiny.PROJECT / "report"))
 
 import cells
 import gmm_choosing_k
+import gmm_defaults
 import gmm_estimators
 import gmm_figures
 import gmm_limit
@@ -23,6 +24,7 @@ import gmm_problems
 import gmm_race
 import gmm_real
 import gmm_scale
+import gmm_starts
 import gmm_sweep
 import study
 from scipy import stats
@@ -118,6 +120,59 @@ def test_an_interrupted_sweep_keeps_its_cells(tmp_path, monkeypatch, capsys):
     assert [(cell["cell"]["n"], cell["n"]) for cell in metrics["cells"]] == [(30, 30), (40, 40), (50, 50)]
     assert "wanted one of n, k, " in tiny.refused(gmm_sweep.main, ["--axis", "x", "--out", tmp_path / "no"], capsys)
     assert not (tmp_path / "no").exists()
+
+
+def test_every_fit_from_the_same_starts():
+    """Far components: all but a restart next to a poor start end at one maximum, and EM from NVIL's end stays there."""
+    settings = dataclasses.replace(gmm_starts.Settings(), data_sets=2, restarts=3, steps=1000, em_steps=300)
+    cell = gmm_sweep.Cell(n=150, separation=8.0)
+    results = gmm_starts.fit_cell(cell, settings)["data_sets"]
+    assert len(results) == 2
+    for result in results:
+        assert set(result) == {*gmm_starts.FITS, "em, starts", "em, ends", "em"}
+        best = result["em"]["answer"]
+        for name, fit in result.items():
+            assert len(fit["restarts"]) == (1 if name == "em" else 3)
+            assert fit["answer"] in fit["restarts"]
+            assert fit["answer"] == pytest.approx(best, abs=2e-3), name
+        for end, further in zip(result["nvil"]["restarts"], result["em, ends"]["restarts"], strict=True):
+            assert further > end - 1e-6
+
+
+def test_the_exact_gradient_is_that_of_the_bound():
+    """nvil's cost has it on average."""
+    points = np.random.default_rng(0).normal(size=(1, 40, 2)).astype(np.float32)
+    training = gmm_starts.ExactTraining(points, gmm_vi.Settings(restarts=2))
+    training.posterior.centres.assign_add(0.3 * tf.ones_like(training.posterior.centres))
+    bounds = training.measure(training.points)[1]
+    assert float(training.cost(training.points)) == pytest.approx(-float(tf.reduce_sum(bounds)), rel=1e-5)
+
+
+def test_a_degenerate_restart_has_no_likelihood():
+    stds = np.ones([3, 2, 2])
+    stds[1, 0] = 1e-4
+    assert gmm_starts.scored(np.array([1.0, 3.0, 2.0]), stds) == {"answer": 2.0, "restarts": [1.0, None, 2.0]}
+    assert gmm_starts.scored(np.array([1.0, 3.0, 2.0]), stds, 1)["answer"] is None
+    assert gmm_starts.scored(np.array([1.0, 3.0, 2.0]), stds, 0)["answer"] == 1.0
+
+
+def test_the_defaults_are_among_what_is_tried():
+    default = gmm_vi.Settings()
+    for n in gmm_defaults.WORK:
+        assert gmm_defaults.Cell(n, default.learning_rate, default.steps, default.batch_size) in gmm_defaults.CELLS
+
+
+def test_a_step_size_that_is_too_small_is_seen():
+    settings = dataclasses.replace(gmm_defaults.Settings(), data_sets=2, restarts=2)
+    gaps = []
+    for rate in (1e-4, 0.05):
+        result = gmm_defaults.fit_cell(gmm_defaults.Cell(60, rate, 300, 512), settings)
+        assert result["seconds"] > 0
+        gaps.append([each["em"] - each["estimate"] for each in result["data_sets"]])
+    assert np.min(gaps[0]) > 0.02 + np.max(gaps[1])
+    collapsed = Parameters(np.full(2, 0.5), np.zeros([2, 2]), np.array([[1.0, 1.0], [1.0, 1e-4]]))
+    assert gmm_defaults.sound(-3.0, collapsed) is None
+    assert gmm_defaults.sound(-3.0, collapsed._replace(stds=np.ones([2, 2]))) == -3.0
 
 
 def test_the_information_of_far_components_is_that_of_each_by_itself():
