@@ -80,8 +80,8 @@ def test_the_sentence_of_n():
     RESULTS["gmm-sweep/n"]["cells"][1]["data_sets"][0]["log_likelihood"]["em"] = -4.1
     RESULTS["gmm-sweep/n"]["cells"][2]["data_sets"] = [data_set(0.1, em=-3.9995)]
     said = drawn(gmm_figures.n_figure)
-    assert "From N = 25 to 400 the median error of the means falls from 0.40 to 0.1000" in said
-    assert "N to the power of -0.50 from N = 100 on" in said
+    assert said.startswith("Errors of the means fall as N to the power of -0.50 from N = 100 on: in the median from ")
+    assert "from 0.40 at N = 25 to 0.1000 of their components' standard deviations at 400." in said
     assert "best known likelihood on 5 of 5 data sets, the best EM run on 4" in said
     assert "the log-likelihood of all points is 0.2 nats below EM's" in said
     assert "are in the median 1.0, 1.0 and 1.0 times EM's" in said
@@ -106,9 +106,11 @@ def test_the_sentence_of_the_truth():
         },
     )
     said = drawn(gmm_figures.truth_figure)
-    assert "From a separation of 0.5 to 8.0 the median error of the means goes from 0.80 to 0.050" in said
+    assert said.startswith("Of what is changed here the separation of the means counts most: along it ")
+    assert "varies by a factor of 16, along no other by more than 1.0. From a separation of 0.5 to 8.0" in said
+    assert "it goes from 0.80 to 0.050" in said
     assert "likelihood from 38 to 100 %" in said  # the mean of 1 in 4 and 1 in 2
-    assert "k 4 and 4 of 4; separation 4 and 3 of 4; weight ratio 4 and 4 of 4" in said
+    assert "number of components 4 and 4 of 4; separation of the means 4 and 3 of 4; range of the weights 4 and" in said
     assert "did not converge on 1 of the 20 distinct data sets" in said
 
 
@@ -132,6 +134,56 @@ def test_the_sentence_of_the_fitted_k():
     assert "NVIL missed the best known likelihood on 1 of 2 data sets and the best of 20 EM runs on 1" in said
 
 
+def starts_results(**answers):
+    """One separation for each list of answers, a data set of each; fits that are not named reach -4."""
+    cells = []
+    for d in range(2):
+        data_set = {name: {"answer": -4.0, "restarts": [-4.0, None]} for name in gmm_figures.STARTS}
+        for name, found in answers.items():
+            data_set[name.replace("_", ", ")] = {"answer": found[d], "restarts": [found[d]]}
+        cells.append({"cell": {"separation": 0.5 + d}, "data_sets": [data_set]})
+    RESULTS["gmm-starts"] = {"config": {"em_steps": 5000}, "cells": cells}
+
+
+def test_the_sentence_of_the_starts():
+    starts_results(em=[-4.1, None], em_starts=[-4.1, -4.0005])
+    said = drawn(gmm_figures.starts_figure)
+    assert "On 2 data sets of overlapping components NVIL found the best known optimum on 2, " in said
+    assert "EM from the same ten starts on 1, EM's 20 runs from k-means on 0: of NVIL's lead over the last" in said
+    assert "the starts account for +1, gradient steps without noise for +1, and the noise" in said
+    assert "of samples and batches for +0." in said
+    assert "EM from NVIL's starts 0 and 1; EM from NVIL's ends 1 and 1; EM, 20 runs from k-means 0 and 0." in said
+    starts_results(em=[-4.1, -3.9])
+    assert "NVIL found the best known optimum on 1, EM from the same" in drawn(gmm_figures.starts_figure)
+
+
+def test_the_sentence_of_the_defaults():
+    """At N = 100 the default is the best; at 1000 another is, and one data set has a better EM run."""
+    RESULTS["gmm-defaults"] = {
+        "cells": [
+            {
+                "cell": {"n": n, "learning_rate": rate, "steps": steps, "batch_size": 512},
+                "seconds": steps / 1000,
+                "data_sets": [{"estimate": -4.0 - loss, "em": -4.0 + em} for em in (0.0, 0.0, 0.01)],
+            }
+            for n, losses in ((100, (0.003, 0.0, 0.002, 0.0)), (1000, (0.0005, 0.0004, 0.0002, 0.00015)))
+            for (rate, steps), loss in zip(((0.02, 5000), (0.05, 5000), (0.02, 20_000), (0.05, 20_000)), losses)
+        ]
+    }
+    said = drawn(gmm_figures.defaults_figure)
+    assert said.startswith(
+        "At N = 100 the default is within 1e-3 nats per point of the best known on 2 of 3 data sets, in the median 0 "
+        "nats below it over all points; the best of as many steps and points is the default; the best of all tried is "
+        "the default, 1.0 times"
+    )
+    assert "At N = 1,000 the default is within 1e-3 nats per point of the best known on 2 of 3" in said
+    assert (
+        "in the median 0.25 nats below it over all points; the best of as many steps and points has a first step"
+        in said
+    )
+    assert "has a first step size of 0.05 and 20,000 steps of 512 points, 2 of 3 and 0 nats, 4.0 times" in said
+
+
 def fit_of_limit(bound, error, bias, coverage):
     of_gauss = 0.6745
     values = {"median_error": of_gauss * error * bound, "bias": -bias * bound, "bias_se": 0.1 * bound}
@@ -145,8 +197,9 @@ def fit_of_limit(bound, error, bias, coverage):
 
 
 def limit_results(biases):
-    """At 4 the maximum follows the bound from N = 300 on; a bias at 1.5, in standard errors of 0.1 of the bound."""
-    ratios = {1.5: (1.0, 1.0, 0.7), 4.0: (1.3, 1.05, 1.02)}
+    """At 4 the maximum follows the bound from N = 300 on; a bias at 1.5, in standard errors of 0.1 of the bound. An
+    interval ends a tenth above its value."""
+    ratios = {1.5: (1.2, 1.2, 1.05), 4.0: (1.3, 0.98, 0.97)}
     RESULTS["gmm-limit"] = {
         "config": {"batch_size": 64, "large_n": 1000, "large_n_batch_size": 256, "data_sets": 100},
         "cells": [
@@ -168,17 +221,35 @@ def limit_results(biases):
 
 def test_the_sentence_of_the_limit():
     said = limit_results({1.5: 0.2, 4.0: 0.05})
-    assert "At separations 1.5 and 4 its RMS error over the Cramér-Rao bound is 1.00 and 1.30 at N = 100" in said
-    assert "and 0.70 and 1.02 at N = 1,000, its median |error| over the bound's there 0.70 and 1.02." in said
-    assert "At N = 1,000 the bias is above its noise at 1.5, and 95 % intervals hold the truth on 95 and 95 %" in said
-    assert "the median error of NVIL itself is at most 1.50 of the bound's, at 4" in said
+    assert said.startswith(
+        "The maximum of the likelihood follows the Cramér-Rao bound nowhere at separation 1.5 and from N = 300 on at "
+        "separation 4, NVIL nowhere at separation 1.5 and 4: so far"
+    )
+    assert "At separations 1.5 and 4 the maximum's RMS error over the bound is 1.20 and 1.30 at N = 100" in said
+    assert "and 1.05 and 0.97 at N = 1,000, that of the worst parameter there 1.05 and 0.97, the median" in said
+    assert "NVIL's RMS error is at its worst N 1.50 (N = 100) and 1.50 (N = 100)." in said
+    assert "At N = 1,000 the bias is above its noise at 1.5, 95 % intervals hold the truth on 95 and 95 %" in said
     assert "at most 2e-04 nats per point below the maximum's" in said
     assert "batches of 64 points, of 256 from N = 1,000 on" in said
     assert "on 2, 0 and 0 of 200 data sets at N = 100, 300 and 1,000. Of 600 maxima 2 degenerated" in said
     assert "and 1 are below NVIL's own fit" in said
-    assert "which the interval of the RMS error reaches, in that order, from the first and from N = 300 on." in said
-    assert "the bias is above its noise nowhere, and" in limit_results({1.5: 0.05, 4.0: 0.05})
-    assert "the bias is above its noise at 1.5 and 4, and" in limit_results({1.5: 0.2, 4.0: 0.2})
+    assert "the bias is above its noise nowhere, 95 %" in limit_results({1.5: 0.05, 4.0: 0.05})
+    assert "the bias is above its noise at 1.5 and 4, 95 %" in limit_results({1.5: 0.2, 4.0: 0.2})
+
+
+def test_a_limit_is_followed_only_where_the_intervals_cover():
+    limit_results({1.5: 0.05, 4.0: 0.05})
+    for cell in RESULTS["gmm-limit"]["cells"]:
+        if cell["cell"] == {"separation": 4.0, "n": 300}:
+            cell["mle"]["interval"]["coverage"] = [0.9, 0.94]
+    assert gmm_figures.limit_follows("mle") == "nowhere at separation 1.5 and from N = 1,000 on at separation 4"
+
+
+def test_the_worst_parameter_is_told():
+    limit_results({1.5: 0.05, 4.0: 0.05})
+    for cell in RESULTS["gmm-limit"]["cells"]:
+        cell["mle"]["rms_error"]["mu_32"] *= 2
+    assert "that of the worst parameter there 2.10 and 1.94" in drawn(gmm_figures.limit_figure)
 
 
 def test_studies_at_the_bound_find_it():
@@ -189,6 +260,8 @@ def test_studies_at_the_bound_find_it():
         assert np.mean(found[name]) == pytest.approx(1, abs=0.02)
     assert np.std(found["rms_error"]) < 1 / np.sqrt(200)  # of one parameter; a median of 14 varies less
     assert np.mean(found["bias"]) == pytest.approx(0.06745, rel=0.1)
+    assert np.all(found["worst"] > found["rms_error"])
+    assert np.quantile(found["worst"], 0.975) < 1.3
 
 
 DRAWS = 100
@@ -200,6 +273,7 @@ def gradient(bias=0.0, target_bias=None, variance=1.0, cosine=0.5):
     return {
         "norm": [2.0] * 10,
         "target_norm": [2.0] * 10,
+        "exact_bias": None if target_bias is None else [bias] * 10,
         "bias": [float(np.sqrt(bias**2 + noise))] * 10,
         "target_bias": None if target_bias is None else [float(np.sqrt(target_bias**2 + 0.5 * noise))] * 10,
         "variance": [variance] * 10,
@@ -216,7 +290,7 @@ def estimators():
     made = []
     for (k, n_samples), moment in itertools.product(pairs, gmm_figures.MOMENTS):
         of = {"exact": dict.fromkeys(("model", "posterior"), gradient(variance=0.0))}
-        of["sgvb, one-hot"] = dict.fromkeys(("model", "posterior"), gradient(bias=2.0))
+        of["sgvb, one-hot"] = dict.fromkeys(("model", "posterior"), gradient(2.0, target_bias=0.0))
         for i, name in enumerate(names):
             entry = gradient(target_bias=0.0, variance=0.5**i, cosine=1 / k)
             # Baselines leave the model's gradient as it is.
@@ -233,14 +307,28 @@ def test_the_sentence_of_sgvb(estimators):
     said = drawn(gmm_figures.sgvb_figure)
     assert "start, Concrete 30 and 30; start, Gumbel-softmax 0.1 and 2; midway" in said
     assert "away by more than its noise in 0 of 60 cases" in said
-    assert "start 2, of a gradient of 2; midway 2, of a gradient of 2; end 2, of a gradient of 2." in said
+    assert "differs from by more than its noise in 0 of 6 cases" in said
+    assert "K = 3 in nats per point: start 2; midway 2; end 2." in said
 
 
-def test_a_bias_of_sgvb_below_the_noise_is_told(estimators):
+def test_an_exact_bias_is_told_below_the_noise_of_the_draws(estimators):
     for cell in RESULTS["gmm-estimators"]["cells"]:
         if cell["cell"] == {"k": 3, "n_samples": 1, "moment": "end"}:
-            cell["estimators"]["sgvb, one-hot"]["posterior"] = {**gradient(variance=4.0), "bias": [0.1] * 10}
-    assert "midway 2, of a gradient of 2; end below 0.2, of a gradient of 2." in drawn(gmm_figures.sgvb_figure)
+            cell["estimators"]["sgvb, one-hot"]["posterior"] = gradient(0.001, 0.0, variance=4.0)
+    assert "midway 2; end 0.001." in drawn(gmm_figures.sgvb_figure)
+
+
+def test_a_bias_is_exact_or_of_the_draws_or_their_noise():
+    RESULTS["gmm-estimators"] = {"config": {"draws": DRAWS}}
+    assert gmm_figures.told_bias(gradient(0.001, 0.0, variance=4.0)) == "0.001"
+    assert gmm_figures.told_bias(gradient(0.0, 0.0, variance=4.0)) == "below 0.2"
+    assert gmm_figures.told_bias(gradient(0.5)) == "0.5"  # no exact target
+
+
+def test_sgvb_that_tells_q_something_is_told(estimators):
+    (cell,) = gmm_figures.estimator_cells(k=2, n_samples=1, moment="midway")
+    cell["estimators"]["sgvb, one-hot"]["posterior"] = gradient(2.0, 1.0)
+    assert "differs from by more than its noise in 1 of 6 cases" in drawn(gmm_figures.sgvb_figure)
 
 
 def test_the_sentence_of_sgvb_where_a_relaxation_misses_its_target(estimators):
@@ -253,14 +341,16 @@ def test_the_sentence_of_sgvb_where_a_relaxation_misses_its_target(estimators):
 @pytest.mark.parametrize("part", ["model", "posterior"])
 def test_the_sentences_of_the_estimators(estimators, part):
     said = drawn(gmm_figures.estimators_figure, "samples", part)
-    assert f"Gradient of the {part}'s parameters" in said
+    assert f" Gradient of the {part}'s parameters" in said
     if part == "posterior":
-        assert "moving mean 2.0, network 4.0, leave-one-out 16.0, vimco 32.0, rws 64.0." in said
+        assert "moving mean 2.0, NVIL, network 4.0, leave-one-out 16.0, VIMCO 32.0, RWS 64.0." in said
+        assert "over the standard deviation: leave-one-out 8; VIMCO 11; RWS 16." in said
+        assert "by more than its noise in 0 of " in said
         assert "do not touch" not in said
     else:
         assert "the largest difference of standard deviations within either is 0." in said
     said = drawn(gmm_figures.estimators_figure, "k", part)
-    assert "score function 0.50 and 0.10; network 0.50 and 0.10; leave-one-out 0.50 and 0.10." in said
+    assert "score function 0.50 and 0.10; NVIL, network 0.50 and 0.10; leave-one-out 0.50 and 0.10." in said
 
 
 def test_a_curve_of_the_model_apart_from_the_others_is_told(estimators):
@@ -291,8 +381,8 @@ def test_the_sentence_of_the_cost(estimators):
     names = [name for name in gmm_figures.ESTIMATORS if name != "exact"]
     race(*((name, 5, [0.0, 0.0, 0.0, 0.02 + 0.002 * i], [0.0] * 4) for i, name in enumerate(names)))
     said = drawn(gmm_figures.cost_figure)
-    assert "start leave-one-out, midway leave-one-out, end leave-one-out." in said
-    assert "on 2 threads: score function 10; moving mean 11; network 12;" in said
+    assert "without bias is: start leave-one-out, midway leave-one-out, end leave-one-out." in said
+    assert "on 2 threads: score function 10; NVIL, moving mean 11; NVIL, network 12;" in said
 
 
 def test_the_sentence_of_the_race():
@@ -301,14 +391,22 @@ def test_the_sentence_of_the_race():
     race(
         ("exact", 1, seconds, [-3, -2.5, -2, -2]),
         ("network", 1, seconds, [-3, -2.001, -2.5, -2.001]),
+        ("score function", 1, seconds, [-3, -2.001, -2.001, -2.001]),
         ("leave-one-out", 2, seconds, [-3, -2.5, -2.001, -2.5]),
         ("rws", 5, seconds, [-3.0] * 4),
     )
     said = drawn(gmm_figures.race_figure)
     assert (
-        "With S = 1: exact in 10 ms; NVIL, network in 100 ms. With S = 2: leave-one-out never. With S = 5: RWS never"
-        in said
+        "With S = 1: exact in 10 ms; NVIL, network in 100 ms; score function in 1 ms. With S = 2: leave-one-out never. "
+        "With S = 5: RWS never" in said
     )
+    assert said.startswith(
+        "Of the estimators that sample z and come near the best bound the fastest is score function, S = 1, in 1 ms, "
+        "the slowest NVIL, network, S = 1, in 100."
+    )
+    assert "of the 2 data sets those that came near ended farther off, in another optimum: With S = 1: exact 0;" in said
+    RESULTS["gmm-race"]["cells"][1]["bound"] = [[-3, -3], [-2.0, -2.0], [-2, -2], [-2.001, -2.015]]
+    assert "exact 0; NVIL, network 1; score function 0. K = 3" in drawn(gmm_figures.race_figure)
 
 
 def test_the_sentence_of_choosing_k():
