@@ -490,7 +490,7 @@ def limit_follows(fit: str) -> str:
     for separation in sorted({cell["cell"]["separation"] for cell in cells}):
         chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
         of_words.setdefault(follows(n, [follows_bound(chosen[each], fit) for each in n]), []).append(f"{separation:g}")
-    return listed([f"{words} at separation {listed(separations)}" for words, separations in of_words.items()])
+    return listed([f"{words} at a separation of {listed(separations)}" for words, separations in of_words.items()])
 
 
 def limit_figure() -> Drawn:
@@ -638,10 +638,15 @@ def bias_above_noise(of: dict[str, Any], name: str = "bias") -> tuple[float, boo
     return float(np.sqrt(np.median(squares if above else noise))), bool(above)
 
 
+def is_exact(of: dict[str, Any]) -> bool:
+    """Whether a bias is known exactly on all data sets, and is not 0."""
+    return of["exact_bias"] is not None and bool(np.all(of["exact_bias"]))
+
+
 def bias(of: dict[str, Any]) -> tuple[float, bool]:
     """The median bias over data sets, exact where it is known and not 0, else that of the draws or their noise; and
     whether it is no noise."""
-    if of["exact_bias"] is not None and np.any(of["exact_bias"]):
+    if is_exact(of):
         return float(np.median(of["exact_bias"])), True
     return bias_above_noise(of)
 
@@ -656,7 +661,7 @@ def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **st
     """Exact biases against x with their quartiles. Where there are none, a mark for what the draws say: filled where it
     is above their noise, hollow for the noise."""
     values, above = zip(*map(bias, of), strict=True)
-    known = [each["exact_bias"] is not None and np.any(each["exact_bias"]) for each in of]
+    known = [is_exact(each) for each in of]
     axes.plot(x, values, **style)
     rest = [(at, value, clear) for at, value, clear, each in zip(x, values, above, known, strict=True) if not each]
     if rest:
@@ -704,9 +709,9 @@ def sgvb_figure() -> Drawn:
     return figure, (
         "sgvb on a one-hot sample, its refusal by-passed, tells q nothing: its gradient of q has the mean 0, which "
         f"that of the draws differs from by more than its noise in {sum(one_hot_means)} of {len(one_hot_means)} cases, "
-        f"and its bias is the bound's whole gradient, at K = 3 in nats per point: {'; '.join(refused)}. On the Concrete "
-        "relaxation sgvb climbs the bound of another model, whose divergence between relaxed posterior and prior of "
-        "equal temperatures depends on their log-odds alone; Gumbel-softmax takes the discrete log-probabilities of "
+        f"and its bias is the bound's whole gradient, at K = 3 in nats per point: {'; '.join(refused)}. On the "
+        "Concrete relaxation sgvb climbs the bound of another model, whose divergence between relaxed posterior and "
+        "prior of equal temperatures depends on their log-odds alone; Gumbel-softmax takes the discrete log-probabilities of "
         "the same sample. Exact bias at the least and the greatest temperature, K = 3, nats per point: "
         f"{'; '.join(words)}. From the gradient of its own target, exact by quadrature, a relaxation's mean is away by "
         f"more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over 10 data sets, bands are "
@@ -752,8 +757,8 @@ def estimators_figure(versus: str, part: str) -> Drawn:
     having = [
         each[part]
         for cell in estimator_cells(**fixed)
-        for each in cell["estimators"].values()
-        if each[part]["target_bias"] is not None
+        for name, each in cell["estimators"].items()
+        if name != "exact" and each[part]["target_bias"] is not None
     ]
     missed = sum(bias_above_noise(each, "target_bias")[1] for each in having)
     if versus == "samples":
@@ -884,8 +889,8 @@ def race_figure() -> Drawn:
     return figure, (
         f"Of the estimators that sample z and come near the best bound the fastest is {first}, in {fastest:.0f} ms, "
         f"the slowest {last}, in {slowest:.0f}. Processor time after which the median bound stays within {NEAR} nats "
-        f"per point of the best that any estimator reached on the data set. {each}. On how many of the {len(goal)} data "
-        f"sets those that came near ended farther off, in another optimum: {elsewhere}. K = 3, N = 100, "
+        f"per point of the best that any estimator reached on the data set. {each}. On how many of the {len(goal)} "
+        f"data sets those that came near ended farther off, in another optimum: {elsewhere}. K = 3, N = 100, "
         f"{on_threads(read('gmm-race'))}; bands are quartiles over the data sets."
     )
 
