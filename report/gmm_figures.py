@@ -339,8 +339,9 @@ def starts_figure() -> Drawn:
         f"On {n_data_sets * len(separations)} data sets of overlapping components NVIL found the best known optimum on "
         f"{total['nvil']}, EM from the same ten starts on {total['em, starts']}, EM's 20 runs from k-means on "
         f"{total['em']}: of NVIL's lead over the last the starts account for {total['em, starts'] - total['em']:+d}, "
-        f"gradient steps without noise for {total['exact, all points'] - total['em, starts']:+d}, and the noise of "
-        f"samples and batches for {total['nvil'] - total['exact, all points']:+d}. Data sets of {n_data_sets} at "
+        f"gradient steps without noise for {total['exact, all points'] - total['em, starts']:+d}, the noise of samples "
+        f"for {total['nvil, all points'] - total['exact, all points']:+d} and that of batches for "
+        f"{total['nvil'] - total['nvil, all points']:+d}. Data sets of {n_data_sets} at "
         f"separations {listed([f'{each:g}' for each in separations])} on which each fit came within 1e-3 nats per "
         f"point of the highest likelihood of any, without a degenerate component: {each}. N = 500, K = 3; EM from "
         f"given mixtures takes {read('gmm-starts')['config']['em_steps']:,} steps; bars are 95 % intervals (Wilson)."
@@ -711,11 +712,11 @@ def sgvb_figure() -> Drawn:
         f"that of the draws differs from by more than its noise in {sum(one_hot_means)} of {len(one_hot_means)} cases, "
         f"and its bias is the bound's whole gradient, at K = 3 in nats per point: {'; '.join(refused)}. On the "
         "Concrete relaxation sgvb climbs the bound of another model, whose divergence between relaxed posterior and "
-        "prior of equal temperatures depends on their log-odds alone; Gumbel-softmax takes the discrete log-probabilities of "
-        "the same sample. Exact bias at the least and the greatest temperature, K = 3, nats per point: "
-        f"{'; '.join(words)}. From the gradient of its own target, exact by quadrature, a relaxation's mean is away by "
-        f"more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over 10 data sets, bands are "
-        "quartiles, a cross is what 100 draws say, or their noise."
+        "prior of equal temperatures depends on their log-odds alone; Gumbel-softmax takes the discrete log-"
+        "probabilities of the same sample. Exact bias at the least and the greatest temperature, K = 3, nats per "
+        f"point: {'; '.join(words)}. From the gradient of its own target, exact by quadrature, a relaxation's mean is "
+        f"away by more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over 10 data sets, bands "
+        "are quartiles, a cross is what 100 draws say, or their noise."
     )
 
 

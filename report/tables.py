@@ -21,6 +21,7 @@ import gmm_choosing_k
 import gmm_figures
 import gmm_limit
 import gmm_real
+import gmm_sweep
 import numpy as np
 import readme
 
@@ -33,7 +34,7 @@ RESULTS = ROOT / "report" / "results"
 STUDIES = ROOT / "plots" / "gmm-study" / "README.md"
 OUT = ROOT / "report" / "generated.tex"
 CAPTIONS = ("sgvb", "race", "n", "truth", "limit")  # figures of part 2's studies that the report shows
-TOLD = ("fitted-k", "problems", "scale")  # those of which it only tells
+TOLD = ("starts", "defaults", "fitted-k", "problems", "scale")  # those of which it only tells
 SETTINGS = {  # that the report tells, of the runs at the defaults
     "gmm": ("n", "k", "separation", "restarts", "steps", "batch_size", "learning_rate", "variance_floor", "em_starts"),
     "gmvae": (
@@ -167,7 +168,7 @@ def estimators() -> tuple[dict[str, str], list[str]]:
         if name not in cells["midway"] or name == "exact":
             continue
         each = {moment: cell[name] for moment, cell in cells.items()}
-        bias, above = gmm_figures.bias_above_noise(each["midway"]["posterior"])
+        bias, above = gmm_figures.bias(each["midway"]["posterior"])
         lines.append(
             row(
                 label.replace("t = 0.5", r"$t=\tfrac12$"),
@@ -189,15 +190,46 @@ def estimators() -> tuple[dict[str, str], list[str]]:
     (start,) = gmm_figures.estimator_cells(k=3, n_samples=1, moment="start")
     one_hot = {part: start["estimators"]["sgvb, one-hot"][part] for part in ("posterior", "model")}
     plain, leave_one_out = (
-        {moment: np.array(cell[name]["posterior"]["variance"]) for moment, cell in cells.items()}
-        for name in ("score function", "leave-one-out")
+        np.array(cells["midway"][name]["posterior"]["variance"]) for name in ("score function", "leave-one-out")
     )
     return {
-        **{f"loo {m}": number(two_digits(plain[m] / leave_one_out[m]), ",g") for m in ("midway", "end")},
-        "sgvb bias": latex(gmm_figures.told_bias(one_hot["posterior"])),
+        "loo midway": number(two_digits(plain / leave_one_out), ",g"),
         "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
+        "sgvb miss": number(gmm_figures.bias_above_noise(one_hot["posterior"], "target_bias")[0], ".2g"),
         "sgvb model bias": latex(gmm_figures.told_bias(one_hot["model"])),
+        **{
+            f"{name} clear": number(gmm_figures.signal_to_noise(name), ".2g")
+            for name in ("leave-one-out", "vimco", "rws")
+        },
     }, lines
+
+
+def truth() -> dict[str, str]:
+    """Part 2's sweeps over the truth: what the text says of each axis, from its first value to its last."""
+
+    def change(values: list[float], form: str) -> str:
+        return f"{number(values[0], form)} to {number(values[-1], form)}"
+
+    told = {}
+    for axis in ("k", "weight_ratio", "std_ratio", "anisotropy"):
+        x, data_sets = gmm_figures.sweep(axis)
+        errors = gmm_figures.median_errors(axis, "means")
+        told |= {
+            f"{axis} last": number(x[-1], "g"),
+            f"{axis} error": change(errors, ".3f"),
+            f"{axis} factor": number(errors[-1] / errors[0], ".2f"),
+            f"{axis} ari": change([np.median([d["ari"]["truth"] for d in row]) for row in data_sets], ".2f"),
+        }
+        if axis == "k":
+            told["k found"] = change([np.median([gmm_figures.found(d) for d in row]) for row in data_sets], ".0f")
+            told["k seen"] = number(np.sqrt(x[-1] / x[0]), ".2f")
+        if axis == "weight_ratio":
+            weights = np.geomspace(1, x[-1], gmm_sweep.Cell.k)
+            told["weight_ratio seen"] = number(np.sqrt(np.mean(weights.mean() / weights)), ".2f")
+    for fit, name in (("estimate", "overlap errors"), ("em", "overlap em errors")):
+        errors = [gmm_figures.median_errors("separation", parameter, fit)[0] for parameter in gmm_figures.PARAMETERS]
+        told[name] = gmm_figures.listed([number(error, ".2f") for error in errors])
+    return told
 
 
 def choosing_k() -> tuple[dict[str, str], list[str]]:
@@ -452,6 +484,7 @@ def generated() -> str:
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
+    values |= truth() | {f"{fit} follows": latex(gmm_figures.limit_follows(fit)) for fit in ("mle", "estimate")}
     values |= studies() | real() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]

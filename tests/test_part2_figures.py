@@ -150,8 +150,8 @@ def test_the_sentence_of_the_starts():
     said = drawn(gmm_figures.starts_figure)
     assert "On 2 data sets of overlapping components NVIL found the best known optimum on 2, " in said
     assert "EM from the same ten starts on 1, EM's 20 runs from k-means on 0: of NVIL's lead over the last" in said
-    assert "the starts account for +1, gradient steps without noise for +1, and the noise" in said
-    assert "of samples and batches for +0." in said
+    assert "the starts account for +1, gradient steps without noise for +1, the noise of samples for +0 and" in said
+    assert "that of batches for +0." in said
     assert "EM from NVIL's starts 0 and 1; EM from NVIL's ends 1 and 1; EM, 20 runs from k-means 0 and 0." in said
     starts_results(em=[-4.1, -3.9])
     assert "NVIL found the best known optimum on 1, EM from the same" in drawn(gmm_figures.starts_figure)
@@ -178,9 +178,9 @@ def test_the_sentence_of_the_defaults():
         "the default, 1.0 times"
     )
     assert "At N = 1,000 the default is within 1e-3 nats per point of the best known on 2 of 3" in said
-    assert "in the median 0.25 nats below it over all points; the best of as many steps and points has a" in said
-    assert "a first step size of 0.02 and 5,000 steps of 512 points, 2 of 3 and 0.15 nats; the best of all" in said
-    assert "has a first step size of 0.05 and 20,000 steps of 512 points, 2 of 3 and 0 nats, 4.0 times" in said
+    assert "in the median 0.4 nats below it over all points; the best of as many steps and points has a" in said
+    assert "a first step size of 0.02 and 5,000 steps of 512 points, 2 of 3 and 0.3 nats; the best of all" in said
+    assert "has a first step size of 0.05 and 20,000 steps of 512 points, 2 of 3 and 0.15 nats, 4.0 times" in said
 
 
 def fit_of_limit(bound, error, bias, coverage):
@@ -221,8 +221,8 @@ def limit_results(biases):
 def test_the_sentence_of_the_limit():
     said = limit_results({1.5: 0.2, 4.0: 0.05})
     assert said.startswith(
-        "The maximum of the likelihood follows the Cramér-Rao bound nowhere at a separation of 1.5 and from N = 300 on at "
-        "a separation of 4, NVIL nowhere at a separation of 1.5 and 4: so far"
+        "The maximum of the likelihood follows the Cramér-Rao bound nowhere at a separation of 1.5 and from N = 300 on "
+        "at a separation of 4, NVIL nowhere at a separation of 1.5 and 4: so far"
     )
     assert "At separations 1.5 and 4 the maximum's RMS error over the bound is 1.20 and 1.30 at N = 100" in said
     assert "and 1.05 and 0.97 at N = 1,000, that of the worst parameter there 1.05 and 0.97, the median" in said
