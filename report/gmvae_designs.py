@@ -190,7 +190,6 @@ class Training(gmvae.Training):
         self.optimizer = utils.cosine_adam(self.model.learned, settings.learning_rate, steps)
         self.checkpoint.model, self.checkpoint.optimizer = self.model, self.optimizer
 
-    @tf.function(jit_compile=True)
     def epoch(self, images: tf.Tensor, r: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Steps 2 and 3: an epoch of the model, with weight `pull` on KL(r(z|x) || .) of p(z | h) and of q(z | x).
 
