@@ -321,8 +321,8 @@ def test_recognition_is_of_the_images_that_every_component_generates():
     tf.keras.utils.set_random_seed(0)
     training = training_on(10, pure=True, generated_images=2, generation_weight=3.0)
     model, classifier = training.model, training.classifier
-    for variable in [*model.decoder.trainable_variables, *classifier.network.weights]:
-        variable.assign_add(np.random.default_rng(len(variable.shape)).uniform(0.0, 0.3, variable.shape))
+    for variable in model.decoder.trainable_variables:  # components generate images that differ
+        variable.assign(2 * np.random.default_rng(0).normal(size=variable.shape))
     classifier.head.assign(1)
     z = np.repeat(np.arange(K), 2)
     zs.set_seed(0)
@@ -352,10 +352,10 @@ def test_recognition_is_of_the_images_that_every_component_generates():
     with tf.GradientTape() as tape:
         model.infer(tf.constant(x[0], tf.float32), tf.constant(r[0]), n_samples=1).outputs("h")  # draws first
         loss = -3 * training.recognition()
-    expected = tape.gradient(loss, model.learned, unconnected_gradients="zero")
-    assert np.abs(expected[1]).max() > 1e-4
+    expected = tape.gradient(loss, model.learned)
+    assert np.abs(expected[1]).max() > 1e-3
     for without, with_it, exact in zip(*recorded, expected, strict=True):
-        np.testing.assert_allclose(with_it - without, exact, rtol=1e-2, atol=2e-4)
+        np.testing.assert_allclose(with_it - without, 0 if exact is None else exact, rtol=1e-2, atol=2e-4)
 
 
 @pytest.mark.parametrize("variant", [{}, {"pure": True}, {"labels_per_class": 1}])
