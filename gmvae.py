@@ -961,7 +961,7 @@ def run(
             "importance_samples": settings.train_importance_samples,
             **utils.cluster_scores(train_clusters, train.p_z.argmax(axis=-1), images.train_labels, k),
         },
-        "components_used": int(np.sum(np.bincount(train_clusters, minlength=k) >= 0.02 * len(train_clusters))),
+        "components_used": components_used(train_clusters),
         "sample_purity": sample_purity(model, judge, images, settings.judged_samples),
         "images_per_second": seen / seconds,
         "seconds": seconds,
@@ -983,6 +983,11 @@ def run(
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     return metrics
+
+
+def components_used(clusters: np.ndarray) -> int:
+    """How many clusters hold at least 2 % of the images, of which it says to which cluster each belongs, `[N]`."""
+    return int(np.sum(np.bincount(clusters) >= 0.02 * len(clusters)))
 
 
 def trained_parts(model: MixtureVAE, classifier: Classifier, settings: Settings) -> tf.train.Checkpoint:
@@ -1248,6 +1253,19 @@ def load(folder: str) -> TrainedModel:
     return TrainedModel(model, classifier, settings)
 
 
+def divided(images: Images, settings: Settings) -> Images:
+    """The images that are trained on and scored, with --validate none of the test images.
+
+    Raises:
+        InputError: a batch is larger than all training images.
+    """
+    if settings.validate:
+        images = utils.set_aside(images, settings.validation_images)
+    if settings.batch_size > len(images.train):
+        raise InputError(f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images")
+    return images
+
+
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
     test, train = metrics["test"], metrics["train"]
@@ -1291,12 +1309,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"--pure: has no labels; leave it or --labels-per-class {settings.labels_per_class} out")
         images = utils.read_images(settings.data)
         judge = load_judge(images)
-        if settings.validate:
-            images = utils.set_aside(images, settings.validation_images)
-        if settings.batch_size > len(images.train):
-            raise InputError(
-                f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"
-            )
+        images = divided(images, settings)
         draw_labelled(images.train_labels, settings)  # refuses what cannot be before anything is made
         settings = utils.with_checksum(settings, resume, *images)
         tf.keras.utils.set_random_seed(settings.seed)
