@@ -32,12 +32,15 @@ out again,
 so the pull is part of the bound, with weight 1, and a regulariser beyond that. It stays to the end, and makes the
 model's own p(z | x) as pure as the classifier, of which q(h | x) is told the result. The bound's gradient for q(z | x)
 is left out: its regularisers alone train it, before the rest. There are two more of them, since heads that agree on all
-copies still join a rare way of writing a digit to the wrong one:
+copies still join a rare way of writing a digit to the wrong one, and one of the model, since draws from a component may
+lie off the codes of its images:
 
   - In step 1 the network also embeds images on a sphere, where a copy is to be told from all other images of its batch
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
     joins the majority two steps away. The nearest head learns these on distorted copies, also bent (Lee 2013).
+  - In steps 2 and 3 the images that the model generates from a component are to be of that cluster for q(z | x): a
+    lower bound of the mutual information of z and what it generates (Chen et al. 2016).
 
 With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
 
@@ -142,6 +145,8 @@ class Settings:
     graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
+    generation_weight: float = setting(20.0)  # in steps 2 and 3
+    generated_images: int = setting(5)  # of each component in a gradient step
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
     neighbours: int = setting(5)  # that take the place of copies
@@ -286,15 +291,21 @@ class Classifier(tf.Module):
         self.head = tf.Variable(0, trainable=False)
 
     def outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """log q(z | x), `[B, R, K]`, and embeddings of length 1, `[B, E]`, of uint8 images `[B, 784]`; E may be 0."""
-        outputs = self.network(tf.cast(images, tf.float32) / 255.0, training=training)
+        """log q(z | x), `[B, R, K]`, and embeddings of length 1, `[B, E]`, E may be 0, of images `[B, 784]`: bytes, or
+        float32 from 0 to 1."""
+        outputs = self.network(tf.image.convert_image_dtype(images, tf.float32), training=training)
         n_logits = self.shape[1] * self.shape[2]
         log_q = tf.nn.log_softmax(tf.reshape(outputs[:, :n_logits], self.shape))
         return log_q, tf.math.l2_normalize(outputs[:, n_logits:], axis=-1)
 
     def log_probs(self, images: tf.Tensor, training: bool) -> tf.Tensor:
-        """log q(z | x), `[B, R, K]`, of uint8 images `[B, 784]`."""
+        """log q(z | x), `[B, R, K]`, of images `[B, 784]`."""
         return self.outputs(images, training)[0]
+
+    def log_prob(self, images: tf.Tensor, clusters: tf.Tensor, training: bool) -> tf.Tensor:
+        """log q(z | x) of the chosen head, `[B]`, of given clusters `[B]` of images `[B, 784]`."""
+        log_q = tf.gather(self.log_probs(images, training), self.head, axis=1)
+        return tf.gather(log_q, clusters, axis=1, batch_dims=1)
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor) -> tf.Tensor:
@@ -349,8 +360,7 @@ class Classifier(tf.Module):
     ) -> tf.Tensor:
         """The chosen head's cross-entropy from given clusters `[B]` of images and labels `[L]` of labelled ones, L may
         be 0; nats per image of each kind, weighted."""
-        log_q = self.log_probs(tf.concat([images, labelled], 0), training=True)
-        log_q = tf.gather(tf.gather(log_q, self.head, axis=1), tf.concat([clusters, labels], 0), axis=-1, batch_dims=1)
+        log_q = self.log_prob(tf.concat([images, labelled], 0), tf.concat([clusters, labels], 0), training=True)
         log_q, log_q_labelled = tf.split(log_q, [len(images), len(labelled)])
         weights = self.settings
         error = -tf.reduce_sum(log_q_labelled) / max(1, len(labelled))
@@ -538,8 +548,9 @@ class Training:
         self.classifier_optimizer = utils.cosine_adam(self.classifier.learned, rate, steps)
         steps = max(1, self.refinement_epochs) * (self.n // self.refinement_batch_size)
         self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps)
-        # XLA's convolutions take twice as long as TensorFlow's own.
+        # XLA's convolutions take several times as long as TensorFlow's own.
         self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
+        self.epoch = tf.function(self.epoch, jit_compile=not settings.factorised)
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         self.compile_seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -657,7 +668,6 @@ class Training:
             step += 1
         return total / tf.cast(steps, tf.float32)
 
-    @tf.function(jit_compile=True)
     def epoch(
         self, images: tf.Tensor, q_z: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -674,11 +684,21 @@ class Training:
                 bound, log_p_z = self.model.bound(x, q if self.settings.factorised else None)
                 kl = tf.reduce_sum(q * (tf.math.log(q + 1e-20) - log_p_z), axis=-1)
                 loss = -tf.reduce_mean(bound - pull * kl)
+                if self.settings.factorised:
+                    loss -= self.settings.generation_weight * self.recognition()
             self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
             total += tf.reduce_mean(bound - kl if self.settings.factorised else bound)
             shares += tf.reduce_mean(tf.exp(log_p_z), axis=0)
             step += 1
         return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
+
+    def recognition(self) -> tf.Tensor:
+        """The mean log q(z | x) of images x, as probabilities of pixels, that the model generates from every z: with
+        the entropy of z, a lower bound of the mutual information of both (Chen et al. 2016, equation 4). Only the
+        model learns from it."""
+        z = tf.repeat(tf.range(self.settings.k), self.settings.generated_images)
+        x = tf.sigmoid(self.model.decode(draw_codes(self.model, z)))
+        return tf.reduce_mean(self.classifier.log_prob(x, z, training=False))
 
     def compile(self, epoch: int) -> None:
         """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training."""
@@ -941,7 +961,7 @@ def run(
             "importance_samples": settings.train_importance_samples,
             **utils.cluster_scores(train_clusters, train.p_z.argmax(axis=-1), images.train_labels, k),
         },
-        "components_used": int(np.sum(np.bincount(train_clusters, minlength=k) >= 0.02 * len(train_clusters))),
+        "components_used": components_used(train_clusters),
         "sample_purity": sample_purity(model, judge, images, settings.judged_samples),
         "images_per_second": seen / seconds,
         "seconds": seconds,
@@ -963,6 +983,11 @@ def run(
         utils.write_json(staging / "metrics.json", metrics)
         draw_figures(staging, staging)
     return metrics
+
+
+def components_used(clusters: np.ndarray) -> int:
+    """How many clusters hold at least 2 % of the images, of which it says to which cluster each belongs, `[N]`."""
+    return int(np.sum(np.bincount(clusters) >= 0.02 * len(clusters)))
 
 
 def trained_parts(model: MixtureVAE, classifier: Classifier, settings: Settings) -> tf.train.Checkpoint:
@@ -1005,7 +1030,7 @@ def pictures(
     }
 
 
-def draw_codes(model: MixtureVAE, clusters: np.ndarray) -> tf.Tensor:
+def draw_codes(model: MixtureVAE, clusters: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Draws a code h from the component of each of the clusters, `[N, D]`."""
     z = tf.one_hot(clusters, model.means.shape[0])
     return model.generate({"z": z}, len(clusters)).outputs("h")
@@ -1228,6 +1253,19 @@ def load(folder: str) -> TrainedModel:
     return TrainedModel(model, classifier, settings)
 
 
+def divided(images: Images, settings: Settings) -> Images:
+    """The images that are trained on and scored, with --validate none of the test images.
+
+    Raises:
+        InputError: a batch is larger than all training images.
+    """
+    if settings.validate:
+        images = utils.set_aside(images, settings.validation_images)
+    if settings.batch_size > len(images.train):
+        raise InputError(f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images")
+    return images
+
+
 def table(metrics: dict[str, Any]) -> str:
     """The run's result in numbers."""
     test, train = metrics["test"], metrics["train"]
@@ -1271,12 +1309,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"--pure: has no labels; leave it or --labels-per-class {settings.labels_per_class} out")
         images = utils.read_images(settings.data)
         judge = load_judge(images)
-        if settings.validate:
-            images = utils.set_aside(images, settings.validation_images)
-        if settings.batch_size > len(images.train):
-            raise InputError(
-                f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"
-            )
+        images = divided(images, settings)
         draw_labelled(images.train_labels, settings)  # refuses what cannot be before anything is made
         settings = utils.with_checksum(settings, resume, *images)
         tf.keras.utils.set_random_seed(settings.seed)

@@ -190,7 +190,6 @@ class Training(gmvae.Training):
         self.optimizer = utils.cosine_adam(self.model.learned, settings.learning_rate, steps)
         self.checkpoint.model, self.checkpoint.optimizer = self.model, self.optimizer
 
-    @tf.function(jit_compile=True)
     def epoch(self, images: tf.Tensor, r: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Steps 2 and 3: an epoch of the model, with weight `pull` on KL(r(z|x) || .) of p(z | h) and of q(z | x).
 
@@ -300,7 +299,6 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
     k = settings.k
     train = score(training.model, images.train, settings.train_importance_samples, "training images")
     test = score(training.model, images.test, settings.importance_samples, f"{gmvae.scored(settings.validate)} images")
-    shares = np.bincount(train.q_z.argmax(axis=-1), minlength=k) / len(images.train)
     clusters, clusters_model = test.q_z.argmax(axis=-1), test.log_p_z.argmax(axis=-1)
     metrics = {
         "config": utils.config(settings),
@@ -312,7 +310,7 @@ def run(settings: Settings, folder: RunFolder, images: Images) -> dict[str, Any]
             "effective_samples": float(np.median(test.effective_samples)),
             **utils.cluster_scores(clusters, clusters_model, images.test_labels, k),
         },
-        "components_used": int(np.sum(shares >= 0.02)),
+        "components_used": gmvae.components_used(train.q_z.argmax(axis=-1)),
         "bounds": training.bounds.numpy().tolist(),
         "milliseconds_per_step": 1000 * training.seconds_per_step(),
         "seconds": float(training.seconds),
@@ -330,13 +328,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         if settings.design not in DESIGNS:
             raise InputError(f"--design {settings.design}: wanted one of {', '.join(DESIGNS)}")
-        images = utils.read_images(settings.data)
-        if settings.validate:
-            images = utils.set_aside(images, settings.validation_images)
-        if settings.batch_size > len(images.train):
-            raise InputError(
-                f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images"
-            )
+        images = gmvae.divided(utils.read_images(settings.data), settings)
         settings = utils.with_checksum(settings, resume, *images)
         tf.keras.utils.set_random_seed(settings.seed)
         zs.set_seed(settings.seed)

@@ -95,6 +95,7 @@ RUNS = [
             "refinement": {"refinement_share": 0.0},
             "elastic": {"elastic": 0.0},
             "pull-beyond-the-bound": {"pull_weight": 1.0},
+            "generation": {"generation_weight": 0.0},
         }.items()
         for run in variants(3, f"gmvae-pure-without/{name}", "--pure", "--epochs", "30", **changes)
     ),

@@ -449,7 +449,8 @@ def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
     names = ("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units")
-    values = {name: number(config[name]) for name in (*names, "graph_neighbours")}
+    more = ("graph_neighbours", "generation_weight", "generated_images", "judged_samples")
+    values = {name: number(config[name]) for name in (*names, *more)}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
     return {f"pure {name}": value for name, value in values.items()}
 

@@ -1,5 +1,6 @@
 """The mixture VAE: z summed out against a loop over z, scores against a direct computation, runs on tiny images."""
 
+import dataclasses
 import fcntl
 import importlib
 import json
@@ -266,15 +267,15 @@ def test_distortions_leave_the_centre_in_place_but_for_the_shift(right, down):
     np.testing.assert_allclose(np.abs(centre(shifted) - 13.5), [shift * down, shift * right], atol=0.1)
 
 
-@pytest.mark.parametrize("pull", [0.0, 2.0])
-def test_a_step_of_the_bound_changes_every_variable_of_the_model_alone(pull):
+@pytest.mark.parametrize(("pull", "variant"), [(0.0, {}), (2.0, {}), (2.0, {"pure": True})])
+def test_a_step_of_the_bound_changes_every_variable_of_the_model_alone(pull, variant):
     tf.keras.utils.set_random_seed(0)
-    training = training_on(20)
+    training = training_on(20, **variant)
     learned = training.model.learned
     assert {id(v) for v in learned} == {id(v) for v in training.model.trainable_variables} | {
         id(v) for part in (training.model.encoder, training.model.decoder) for v in part.trainable_variables
     }
-    others = training.classifier.learned
+    others = training.classifier.network.weights
     before, others_before = [v.numpy() for v in learned], [v.numpy() for v in others]
     r = tf.nn.softmax(np.random.default_rng(0).normal(size=(20, K)).astype(np.float32))
     with tiny.eager():
@@ -312,6 +313,49 @@ def test_the_pull_adds_its_weight_times_the_divergence_from_the_start():
     for none, once, thrice, exact in zip(*gradients, expected, strict=True):
         np.testing.assert_allclose(once - none, exact, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(thrice - none, 3 * exact, rtol=1e-3, atol=3e-5)
+
+
+def test_recognition_is_of_the_images_that_every_component_generates():
+    """Against the mean over components of log q(z | x) at images drawn anew from the same noise; the gradient of the
+    loss is that of  - weight * it  more."""
+    tf.keras.utils.set_random_seed(0)
+    training = training_on(10, pure=True, generated_images=2, generation_weight=3.0)
+    model, classifier = training.model, training.classifier
+    for variable in model.decoder.trainable_variables:  # components generate images that differ
+        variable.assign(2 * np.random.default_rng(0).normal(size=variable.shape))
+    classifier.head.assign(1)
+    z = np.repeat(np.arange(K), 2)
+    zs.set_seed(0)
+    found = training.recognition()
+    zs.set_seed(0)
+    noise = gmvae.draw_codes(model, z).numpy() - model.means.numpy()[z]
+    assert np.abs(noise).min() > 0
+    grey = tf.sigmoid(model.decoder(model.means.numpy()[z] + noise))
+    q = softmax(classifier.network(grey).numpy()[:, K : 2 * K], axis=1)
+    assert np.ptp(q, axis=0).max() > 1e-3
+    assert float(found) == pytest.approx(np.log(q[np.arange(len(z)), z]).mean(), rel=1e-4)
+
+    recorded = []
+
+    class Recorder:
+        def apply(self, got, variables):
+            recorded.append([np.array(each) for each in got])
+
+    training.optimizer = Recorder()
+    x, r = images(10)[None] > 100, np.full([1, 10, K], 1 / K, np.float32)
+    for weight in (0.0, 3.0):
+        training.settings = dataclasses.replace(training.settings, generation_weight=weight)
+        zs.set_seed(0)
+        with tiny.eager():
+            training.epoch(x, r, tf.constant(1.0), tf.constant(1))
+    zs.set_seed(0)
+    with tf.GradientTape() as tape:
+        model.infer(tf.constant(x[0], tf.float32), tf.constant(r[0]), n_samples=1).outputs("h")  # draws first
+        loss = -3 * training.recognition()
+    expected = tape.gradient(loss, model.learned)
+    assert np.abs(expected[1]).max() > 1e-3
+    for without, with_it, exact in zip(*recorded, expected, strict=True):
+        np.testing.assert_allclose(with_it - without, 0 if exact is None else exact, rtol=1e-2, atol=2e-4)
 
 
 @pytest.mark.parametrize("variant", [{}, {"pure": True}, {"labels_per_class": 1}])
