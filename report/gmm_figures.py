@@ -882,16 +882,16 @@ def race_figure() -> Drawn:
     figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
     single.set_ylabel("nats per point below the best bound")
     each, elsewhere = (
-        ". ".join(f"With S = {n_samples}: {'; '.join(told)}" for n_samples, told in of.items())
+        "; ".join(f"with S = {n_samples}: {'; '.join(told)}" for n_samples, told in of.items())
         for of in (words, others)
     )
     sampled = sorted((time, name) for name, time in times.items() if not name.startswith("exact"))
     (slowest, last), (fastest, first) = sampled[-1], sampled[0]
     return figure, (
-        f"Of the estimators that sample z and come near the best bound the fastest is {first}, in {fastest:.0f} ms, "
-        f"the slowest {last}, in {slowest:.0f}. Processor time after which the median bound stays within {NEAR} nats "
-        f"per point of the best that any estimator reached on the data set. {each}. On how many of the {len(goal)} "
-        f"data sets those that came near ended farther off, in another optimum: {elsewhere}. K = 3, N = 100, "
+        f"Of the estimators that sample z and bring the median bound to stay within {NEAR} nats per point of the best "
+        f"that any reached on the data set, the fastest is {first}, in {fastest:.0f} ms of processor time, the slowest "
+        f"{last}, in {slowest:.0f}. How long each takes: {each}. On how many of the {len(goal)} data sets those that "
+        f"came near ended farther off, in another optimum: {elsewhere}. K = 3, N = 100, "
         f"{on_threads(read('gmm-race'))}; bands are quartiles over the data sets."
     )
 

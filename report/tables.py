@@ -266,7 +266,8 @@ def real() -> dict[str, str]:
 
 
 def studies() -> dict[str, str]:
-    """What plots/gmm-study/README.md says of figures: all of it for captions, less what is of the drawing for the text.
+    """What plots/gmm-study/README.md says of figures, less its lists: for captions, and less what is of the drawing for
+    the text.
 
     Raises:
         ValueError: it says nothing of one of them.
@@ -276,11 +277,13 @@ def studies() -> dict[str, str]:
     if missing:
         raise ValueError(f"{STUDIES.relative_to(ROOT)}: wanted a paragraph on {', '.join(missing)}")
     drawing = re.compile(r"\b(bands|marks?|ellipses|dots)\b", re.IGNORECASE)
-    told = {name: re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) for name in TOLD}
-    return {f"caption {name}": latex(paragraphs[name]) for name in CAPTIONS} | {
-        f"told {name}": latex(" ".join(sentence for sentence in sentences if not drawing.search(sentence)))
-        for name, sentences in told.items()
-    }
+    values = {}
+    for name in (*CAPTIONS, *TOLD):
+        sentences = [each for each in re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) if each.count(";") < 3]
+        if name in TOLD:
+            sentences = [each for each in sentences if not drawing.search(each)]
+        values[f"{'told' if name in TOLD else 'caption'} {name}"] = latex(" ".join(sentences))
+    return values
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -120,6 +120,20 @@ def test_a_sentence_in_latex():
     )
 
 
+def test_the_report_tells_what_the_studies_say_less_its_lists(tmp_path, monkeypatch):
+    names = (*tables.CAPTIONS, *tables.TOLD)
+    said = "It falls by 2. Of each: a 1; b 2; c 3; d 4. Both do; so it is. Bands are quartiles."
+    path = tmp_path / "README.md"
+    path.write_text("".join(f"![{name}]({name}.png)\n\n{said}\n\n" for name in names))
+    monkeypatch.setattr(tables, "STUDIES", path)
+    told = tables.studies()
+    for name in tables.CAPTIONS:
+        assert told[f"caption {name}"] == "It falls by 2. Both do; so it is. Bands are quartiles."
+    for name in tables.TOLD:
+        assert told[f"told {name}"] == "It falls by 2. Both do; so it is."
+    assert len(told) == len(names)
+
+
 def test_standard_errors_of_components_apart_are_those_of_each_alone():
     weights, means, stds = np.array([0.2, 0.3, 0.5]), np.array([[0, 0], [50, 0], [0, 50.0]]), np.full([3, 2], 1.5)
     errors = tables.standard_errors(gmm_vi.Parameters(weights, means, stds), n=400)
