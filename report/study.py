@@ -57,6 +57,7 @@ RUNS = [
     *seeds(10, "gmvae-labels/10", "gmvae.py", LABELS, "10"),
     *seeds(10, "gmvae", "gmvae.py"),
     *seeds(10, "gmvae-pure-no-augment", "gmvae.py", "--pure", "--no-augment"),
+    *variants(3, "gmvae-pure-no-generation", "--pure", generation_weight=0.0),
     *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
     *(
         run
