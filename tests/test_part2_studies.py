@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import json
 import sys
@@ -654,7 +655,7 @@ def test_a_run_of_the_scale():
 
 def save_picture(figure, folder, name):
     """The PNG alone, whose layout begins from that of the PDF before it."""
-    figure.draw_without_rendering()
+    figure.savefig(io.BytesIO(), format="pdf")
     figure.savefig(folder / f"{name}.png")
 
 
