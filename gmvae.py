@@ -684,7 +684,7 @@ class Training:
                 bound, log_p_z = self.model.bound(x, q if self.settings.factorised else None)
                 kl = tf.reduce_sum(q * (tf.math.log(q + 1e-20) - log_p_z), axis=-1)
                 loss = -tf.reduce_mean(bound - pull * kl)
-                if self.settings.factorised:
+                if self.settings.factorised and self.settings.generation_weight:
                     loss -= self.settings.generation_weight * self.recognition()
             self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
             total += tf.reduce_mean(bound - kl if self.settings.factorised else bound)
@@ -746,10 +746,10 @@ class Training:
         ):
             first = int(self.done)
             for epoch in range(first, self.n_epochs):
-                if epoch in (first, self.classifier_epochs, self.start_epochs):
-                    self.compile(epoch)
                 if epoch == self.classifier_epochs and settings.factorised:
                     self.begin_refinement()
+                if epoch in (first, self.classifier_epochs, self.start_epochs):
+                    self.compile(epoch)
                 if epoch < self.classifier_epochs:
                     data = self.classifier_epoch_data(epoch)
                     objectives = self.classifier_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
@@ -778,7 +778,8 @@ class Training:
                 self.done.assign(epoch + 1)
                 bar.update()
                 bar.set_postfix_str(shown)
-                checkpoints.update(f"the end of epoch {epoch + 1}", last=epoch + 1 == self.n_epochs)
+                ends = epoch + 1 in (self.classifier_epochs, self.n_epochs)
+                checkpoints.update(f"the end of epoch {epoch + 1}", last=ends)
 
 
 def draw_labelled(labels: np.ndarray, settings: Settings) -> np.ndarray:

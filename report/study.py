@@ -45,7 +45,7 @@ def seeds(n: int, name: str, *command: str) -> list[Run]:
 
 
 def variants(n: int, name: str, *argv: str, **changes: Any) -> list[Run]:
-    """Runs of gmvae.py with other settings and the seeds 0 to n - 1."""
+    """Runs of gmvae.py with other settings and the seeds 0 to n - 1, which share step 1 where it is the same."""
     change = [f"{name}={json.dumps(value)}" for name, value in changes.items()]
     return seeds(n, name, "report/gmvae_run.py", "--change", *change, "--", *argv)
 
@@ -53,10 +53,10 @@ def variants(n: int, name: str, *argv: str, **changes: Any) -> list[Run]:
 LABELS = "--labels-per-class"  # a seed also draws which
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
-    *seeds(10, "gmvae-pure", "gmvae.py", "--pure"),
-    *seeds(10, "gmvae-labels/10", "gmvae.py", LABELS, "10"),
-    *seeds(10, "gmvae", "gmvae.py"),
-    *seeds(10, "gmvae-pure-no-augment", "gmvae.py", "--pure", "--no-augment"),
+    *variants(10, "gmvae-pure", "--pure"),
+    *variants(10, "gmvae-labels/10", LABELS, "10"),
+    *variants(10, "gmvae"),
+    *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment"),
     *variants(3, "gmvae-pure-no-generation", "--pure", generation_weight=0.0),
     *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
     *(
@@ -64,8 +64,8 @@ RUNS = [
         for design in ("structured", "summed", "factorised")
         for run in seeds(3, f"gmvae-designs/{design}", "report/gmvae_designs.py", "--design", design)
     ),
-    *(run for m in ("1", "5", "50", "100") for run in seeds(3, f"gmvae-labels/{m}", "gmvae.py", LABELS, m)),
-    *seeds(3, "gmvae-labels-no-augment/10", "gmvae.py", LABELS, "10", "--no-augment"),
+    *(run for m in ("1", "5", "50", "100") for run in variants(3, f"gmvae-labels/{m}", LABELS, m)),
+    *variants(3, "gmvae-labels-no-augment/10", LABELS, "10", "--no-augment"),
     *(
         run
         for m in ("1", "5", "10", "50", "100")
@@ -74,6 +74,7 @@ RUNS = [
             f"gmvae-labels-alone/{m}",
             LABELS,
             m,
+            convolutional_share=0.0,
             agreement_weight=0.0,
             balance_weight=0.0,
             certainty_weight=0.0,

@@ -1230,6 +1230,8 @@ def test_help_shows_defaults_and_units(capsys):
 @pytest.fixture
 def gmvae_run(monkeypatch):
     monkeypatch.syspath_prepend(tiny.PROJECT / "report")
+    for changed in ("Settings", "Training"):
+        monkeypatch.setattr(gmvae, changed, getattr(gmvae, changed))  # put back after the test
     return importlib.import_module("gmvae_run")
 
 
@@ -1241,6 +1243,34 @@ def test_a_study_runs_with_other_settings(gmvae_run, small_data, few_steps, tmp_
     assert (config["importance_samples"], config["pull_weight"], config["seed"]) == (70, 0.0, 3)
     assert config["classifier_share"] == LongStart.classifier_share
     gmvae_run.main([*argv[:4], "--resume", "--out", str(tmp_path / "run")])
+
+
+def test_runs_share_step_1(gmvae_run, small_data, few_steps, tmp_path, monkeypatch):
+    """One that finds it there does none of it and ends as if it had; those of another do their own."""
+    monkeypatch.setattr(gmvae_run, "SHARED", tmp_path / "shared")
+    epochs, data_of = [], gmvae.Training.classifier_epoch_data
+    monkeypatch.setattr(
+        gmvae.Training, "classifier_epoch_data", lambda self, epoch: epochs.append(epoch) or data_of(self, epoch)
+    )
+
+    def done(out, *argv):
+        epochs.clear()
+        gmvae_run.main(["--data", str(small_data), *map(str, SHORT), *argv, "--out", str(tmp_path / out)])
+        return len(epochs), clusters(tmp_path / out), tiny.read_metrics(tmp_path / out)
+
+    labels = ("--labels-per-class", "2")
+    alone, own, of_own = done("alone", *labels)
+    shutil.rmtree(tmp_path / "shared")
+    assert done("pure", "--pure")[0] == alone > 0
+    n, shared, of_shared = done("labels", *labels)
+    assert n == 0
+    for got, expected in zip(shared, own, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert of_shared["test"] == of_own["test"]
+    assert of_shared["seconds"] > 0
+    assert done("other", "--change", "contrast_weight=0.0", "--", "--pure")[0] > 0
+    assert done("default")[0] > 0
+    assert len(list((tmp_path / "shared").iterdir())) == 2
 
 
 @pytest.mark.parametrize("change", ["nothing=3", "k", "k=many", "k=[1]", "pull_weight="])
