@@ -1254,17 +1254,28 @@ def load(folder: str) -> TrainedModel:
     return TrainedModel(model, classifier, settings)
 
 
-def divided(images: Images, settings: Settings) -> Images:
-    """The images that are trained on and scored, with --validate none of the test images.
+def begin(settings: Settings, images: Images, folder: RunFolder, resume: bool) -> tuple[Settings, Images]:
+    """Sets the seeds and, but for one that is resumed, makes the run's folder.
+
+    Returns:
+        the settings with the images' checksum; and the images to train on and to score, with --validate none of the
+        test images.
 
     Raises:
-        InputError: a batch is larger than all training images.
+        InputError: a batch is larger than all training images, a class has too few of them, or the run began with
+            others.
     """
     if settings.validate:
         images = utils.set_aside(images, settings.validation_images)
     if settings.batch_size > len(images.train):
         raise InputError(f"--batch-size {settings.batch_size}: wanted at most {len(images.train)}, the training images")
-    return images
+    draw_labelled(images.train_labels, settings)
+    settings = utils.with_checksum(settings, resume, *images)
+    tf.keras.utils.set_random_seed(settings.seed)
+    zs.set_seed(settings.seed)
+    if not resume:
+        folder.start(settings)
+    return settings, images
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -1310,13 +1321,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"--pure: has no labels; leave it or --labels-per-class {settings.labels_per_class} out")
         images = utils.read_images(settings.data)
         judge = load_judge(images)
-        images = divided(images, settings)
-        draw_labelled(images.train_labels, settings)  # refuses what cannot be before anything is made
-        settings = utils.with_checksum(settings, resume, *images)
-        tf.keras.utils.set_random_seed(settings.seed)
-        zs.set_seed(settings.seed)
-        if not resume:
-            folder.start(settings)
+        settings, images = begin(settings, images, folder, resume)
         utils.print_settings(settings)
         print(table(run(settings, folder, images, judge)))
         print(f"figures and metrics.json in {folder.path}")

@@ -328,12 +328,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         if settings.design not in DESIGNS:
             raise InputError(f"--design {settings.design}: wanted one of {', '.join(DESIGNS)}")
-        images = gmvae.divided(utils.read_images(settings.data), settings)
-        settings = utils.with_checksum(settings, resume, *images)
-        tf.keras.utils.set_random_seed(settings.seed)
-        zs.set_seed(settings.seed)
-        if not resume:
-            folder.start(settings)
+        settings, images = gmvae.begin(settings, utils.read_images(settings.data), folder, resume)
         metrics = run(settings, folder, images)
         print(json.dumps({name: metrics[name] for name in ("test", "milliseconds_per_step", "seconds")}, indent=2))
 

@@ -73,13 +73,13 @@ class Training(gmvae.Training):
         super().begin_refinement()
 
 
-def changed(changes: list[str]) -> type:
-    """gmvae.py's settings with other defaults, each written name=value.
+def changed(changes: list[str], base: type) -> type:
+    """Settings with other defaults than those of the base, each written name=value.
 
     Raises:
         InputError: there is no such setting, or it is of another type.
     """
-    fields = {field.name: field for field in dataclasses.fields(gmvae.Settings)}
+    fields = {field.name: field for field in dataclasses.fields(base)}
     new = []
     for change in changes:
         name, _, text = change.partition("=")
@@ -89,18 +89,33 @@ def changed(changes: list[str]) -> type:
         except (AttributeError, TypeError, ValueError):
             raise utils.InputError(f"--change {change}: wanted the name of a setting and a value of its type") from None
         new.append((name, field.type, dataclasses.field(default=value, metadata=field.metadata)))
-    return dataclasses.make_dataclass("Settings", new, bases=(gmvae.Settings,), frozen=True)
+    return dataclasses.make_dataclass("Settings", new, bases=(base,), frozen=True)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
+def parse(argv: list[str] | None, description: str, base: type) -> tuple[type, list[str]]:
+    """Takes `--change` out of a command line; returns the changed settings and the words that are left.
+
+    Raises:
+        InputError: a change is none.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--change", nargs="*", default=[], metavar="NAME=VALUE", help="settings and their values")
     found, rest = parser.parse_known_args(argv)
-    gmvae.Settings, gmvae.Training = changed(found.change), Training
-    gmvae.main([word for word in rest if word != "--"])
+    return changed(found.change, base), [word for word in rest if word != "--"]
+
+
+def main(
+    argv: list[str] | None = None,
+    description: str = __doc__,
+    settings: type[gmvae.Settings] = gmvae.Settings,
+    training: type[gmvae.Training] = Training,
+) -> None:
+    """The command line, with settings and training of this study or another."""
+    gmvae.Training = training
+    gmvae.Settings, rest = parse(argv, description, settings)
+    gmvae.main(rest)
 
 
 if __name__ == "__main__":

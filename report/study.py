@@ -44,13 +44,15 @@ def seeds(n: int, name: str, *command: str) -> list[Run]:
     return [Run(f"{name}/seed-{seed}", (*command, "--seed", str(seed))) for seed in range(n)]
 
 
-def variants(n: int, name: str, *argv: str, **changes: Any) -> list[Run]:
-    """Runs of gmvae.py with other settings and the seeds 0 to n - 1, which share step 1 where it is the same."""
+def variants(n: int, name: str, *argv: str, script: str = "gmvae_run", **changes: Any) -> list[Run]:
+    """Runs of gmvae.py, or of a study with its command line, with other settings and the seeds 0 to n - 1, which share
+    step 1 where it is the same."""
     change = [f"{name}={json.dumps(value)}" for name, value in changes.items()]
-    return seeds(n, name, "report/gmvae_run.py", "--change", *change, "--", *argv)
+    return seeds(n, name, f"report/{script}.py", "--change", *change, "--", *argv)
 
 
 LABELS = "--labels-per-class"  # a seed also draws which
+RANDOM_START = {"pull_weight": 0.0, "classifier_share": 0.0}
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
     *variants(10, "gmvae-pure", "--pure"),
@@ -58,7 +60,7 @@ RUNS = [
     *variants(10, "gmvae"),
     *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment"),
     *variants(3, "gmvae-pure-no-generation", "--pure", generation_weight=0.0),
-    *variants(3, "gmvae-random-start", pull_weight=0.0, classifier_share=0.0),
+    *variants(3, "gmvae-random-start", **RANDOM_START),
     *(
         run
         for design in ("structured", "summed", "factorised")
@@ -100,6 +102,30 @@ RUNS = [
             "generation": {"generation_weight": 0.0},
         }.items()
         for run in variants(3, f"gmvae-pure-without/{name}", "--pure", "--epochs", "30", **changes)
+    ),
+    # The default's likelihood: one ingredient changed at a time, at half the budget, and all that helps in a long run.
+    *(
+        run
+        for name, changes in {
+            "nothing": {},
+            "random-start": RANDOM_START,
+            "constant-step": {"falling": False},
+            "narrow": {"hidden_units": 250},
+            "wide": {"hidden_units": 1000},
+            "weighted": {"weighted_share": 0.2},
+            "averages": {"average_decay": 0.999},
+            "averages-constant-step": {"average_decay": 0.999, "falling": False},
+        }.items()
+        for run in variants(3, f"gmvae-likelihood/{name}", "--epochs", "30", script="gmvae_likelihood", **changes)
+    ),
+    *(
+        run
+        for name, argv, changes in (
+            ("default", (), {}),
+            ("pure", ("--pure",), {}),
+            ("random-start", (), RANDOM_START),
+        )
+        for run in variants(3, f"gmvae-inside/{name}", *argv, script="gmvae_inside", **changes)
     ),
     *(
         Run(f"gmm-sweep/{axis}", ("report/gmm_sweep.py", "--axis", axis))

@@ -1,0 +1,110 @@
+"""The study of the default's likelihood: the weighted bound against its weights, and whole runs."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from scipy.special import logsumexp
+
+import gmvae
+import utils
+import zhusuan as zs
+
+sys.path.insert(0, str(tiny.PROJECT / "report"))
+
+likelihood = importlib.import_module("gmvae_likelihood")
+
+SMALL = ["code_units=4", "hidden_units=16", "importance_samples=50", "pull_share=1", "classifier_share=1"]
+
+
+@pytest.mark.parametrize("samples", [1, 7])
+def test_the_bound_is_the_log_of_the_mean_weight(samples):
+    tf.keras.utils.set_random_seed(0)
+    model = likelihood.MixtureVAE(likelihood.Settings(hidden_units=16))
+    model.samples = samples
+    x = tf.constant(gmvae.fixed_binary(tiny.structured_images(6, 0)[0].reshape(6, -1)))
+    zs.set_seed(1)
+    bound, log_p_z = model.bound(x)
+    zs.set_seed(1)
+    h = model.infer(x, n_samples=samples)["h"]
+    log_w = zs.sgvb(model.log_joint, {"x": x}, {"h": h}).numpy().astype(float)
+    np.testing.assert_allclose(bound, logsumexp(log_w, axis=0) - np.log(samples), rtol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(tf.exp(log_p_z), axis=-1), 1, rtol=1e-5)
+    assert samples == 1 or np.ptp(log_w, axis=0).min() > 0.1, "the samples differ"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs with changed settings; returns the metrics and the training."""
+    for name in ("Settings", "Training"):
+        monkeypatch.setattr(gmvae, name, getattr(gmvae, name))  # put back after the test
+    monkeypatch.setattr(gmvae, "TSNE", tiny.NoMap)
+    monkeypatch.setattr(utils, "save_figure", tiny.save_no_figure)
+    data = tiny.write_images(tmp_path / "data", 40, 20)
+    trained = []
+    train = gmvae.Training.train
+    monkeypatch.setattr(gmvae.Training, "train", lambda self, folder: trained.append(self) or train(self, folder))
+
+    def run(out, *changes):
+        argv = ["--change", *SMALL, *changes, "--"]
+        argv += ["--data", data, "--epochs", 2, "--batch-size", 20, "--restarts", 1, "--out", tmp_path / out]
+        with tiny.eager():
+            likelihood.main([str(word) for word in argv])
+        return tiny.read_metrics(tmp_path / out), trained[-1]
+
+    return run
+
+
+def test_with_no_change_bound_and_end_are_those_of_gmvae(run):
+    metrics, training = run("plain")
+    assert metrics["config"]["weighted_share"] == 0
+    assert training.model.samples == 1
+    assert not training.optimizer.use_ema
+    assert training.optimizer.learning_rate < 1e-6, "the step size has fallen"
+
+
+def test_the_last_epochs_have_the_weighted_bound(run, monkeypatch):
+    counts = []
+    bound = likelihood.MixtureVAE.bound
+    monkeypatch.setattr(
+        likelihood.MixtureVAE, "bound", lambda self, *given: counts.append(self.samples) or bound(self, *given)
+    )
+    metrics, training = run("weighted", "weighted_share=0.3", "weighted_samples=3")
+    assert training.model_epochs == 4
+    assert counts == [1] * 6 + [3] * 2
+    assert metrics["config"]["weighted_samples"] == 3
+
+
+def test_the_averages_are_scored(run):
+    """The moving average from the first step on; with a decay of 1/2 after S steps the last has weight 1/2, and the
+    first 2^(1 - S)."""
+    seen = []
+
+    class Recorder(likelihood.Training):
+        def epoch_data(self, epoch, q_z):
+            self.optimizer.apply = self.recording(self.optimizer.apply)
+            return super().epoch_data(epoch, q_z)
+
+        def recording(self, apply):
+            if getattr(apply, "records", False):
+                return apply
+
+            def recorded(*given):
+                apply(*given)
+                seen.append(self.model.means.numpy())
+
+            recorded.records = True
+            return recorded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likelihood, "Training", Recorder)
+        _, training = run("averaged", "average_decay=0.5", "falling=false", "learning_rate=0.01")
+    assert len(seen) == 8
+    weights = 0.5 ** np.arange(8, 0, -1)
+    weights[0] *= 2
+    np.testing.assert_allclose(training.model.means, np.tensordot(weights, seen, 1), rtol=1e-5, atol=1e-6)
+    assert np.abs(training.model.means.numpy() - seen[-1]).max() > 1e-3
+    assert float(training.optimizer.learning_rate) == pytest.approx(0.01), "the step size has not fallen"
