@@ -33,6 +33,7 @@ lint: setup
 study: setup
 	$(VENV)/python report/study.py $(ONLY) --jobs $(JOBS)
 	$(VENV)/python report/gmm_figures.py
+	$(VENV)/python report/gmvae_figures.py
 
 report: latex setup
 	$(VENV)/python report/tables.py

@@ -98,10 +98,17 @@ RUNS = [
             "restarts": {"restarts": 1},
             "refinement": {"refinement_share": 0.0},
             "elastic": {"elastic": 0.0},
-            "pull-beyond-the-bound": {"pull_weight": 1.0},
-            "generation": {"generation_weight": 0.0},
         }.items()
         for run in variants(3, f"gmvae-pure-without/{name}", "--pure", "--epochs", "30", **changes)
+    ),
+    # Regularisers' weights, at that half of the budget, beside "nothing" above.
+    *(
+        run
+        for name, weights in {"generation": (0.0, 2.0, 100.0), "pull": (1.0, 50.0)}.items()
+        for weight in weights
+        for run in variants(
+            3, f"gmvae-pareto/{name}-{weight:g}", "--pure", "--epochs", "30", **{f"{name}_weight": weight}
+        )
     ),
     # The default's likelihood: one ingredient changed at a time, at half the budget, and all that helps in a long run.
     *(

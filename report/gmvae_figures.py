@@ -1,0 +1,258 @@
+"""Draws the figures of part 3's studies: `python report/gmvae_figures.py`.
+
+From report/results/ to plots/gmvae-study/, with a README.md there that says of each figure, in sentences made from the
+same results, what it shows. A figure whose results are not there yet is left out; one with fewer seeds than planned is
+drawn from those that are there.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from gmm_figures import Drawn, span
+from matplotlib.figure import Figure
+
+import utils
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "report" / "results"
+OUT = ROOT / "plots" / "gmvae-study"
+WIDTH = 6.9  # inches, of a page's text
+VARIANTS = {"default": utils.COLOURS[0], "pure": utils.COLOURS[1], "random-start": "0.45"}
+INGREDIENTS = {
+    "nothing": "as it is",
+    "random-start": "random start",
+    "constant-step": "constant step size",
+    "narrow": "250 units a layer",
+    "wide": "1000 units a layer",
+    "weighted": "weighted bound at the end",
+    "averages": "averaged weights",
+    "averages-constant-step": "averaged weights, constant step size",
+}
+
+
+def runs(name: str) -> list[dict[str, Any]]:
+    """The metrics of all seeds of a run that there are."""
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("seed-*.json"))]
+
+
+def mean_and_range(values: list[float], form: str) -> str:
+    """As "86.73 (86.63 to 86.81)"."""
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
+    return f"{np.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def likelihood_figure() -> Drawn | None:
+    """-log p(x) and components in use with one ingredient changed at a time."""
+    found = {name: runs(f"gmvae-likelihood/{name}") for name in INGREDIENTS}
+    found = {name: each for name, each in found.items() if each}
+    if "nothing" not in found:
+        return None
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.2 * len(found)))
+    nll, components = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
+    for height, each in enumerate(found.values()):
+        values = [run["test"]["nll"] for run in each]
+        nll.plot(values, [height] * len(each), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
+        nll.plot(np.mean(values), height, "|", color="black", markersize=9)
+        used = [run["components_used"] for run in each]
+        components.plot(used, [height] * len(each), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
+    nll.set_yticks(range(len(found)), [INGREDIENTS[name] for name in found])
+    nll.invert_yaxis()
+    nll.set(xlabel="$-\\log p(x)$ of test images (nats per image)")
+    components.set(xlabel="components in use", xlim=(0, 10.5))
+    base = np.mean([run["test"]["nll"] for run in found["nothing"]])
+    gains = {name: np.mean([run["test"]["nll"] for run in each]) - base for name, each in found.items()}
+    best = min(gains, key=gains.__getitem__)
+    config = found["nothing"][0]["config"]
+    helps = f"{INGREDIENTS[best]} helps most, {-gains[best]:.2f} nats" if best != "nothing" else "no change helps"
+    told = "; ".join(f"{INGREDIENTS[name]} {gain:+.2f}" for name, gain in gains.items() if name != "nothing")
+    return figure, (
+        f"Of what is changed here {helps}. At {config['epochs']} epochs of step 3 the default is at "
+        f"{mean_and_range([run['test']['nll'] for run in found['nothing']], '.2f')} nats per image; each change by "
+        f"itself adds to it: {told}. Dots are seeds, strokes their means; {config['importance_samples']} importance "
+        f"samples."
+    )
+
+
+def inside_figure() -> Drawn | None:
+    """The parts of the rate, information, components and active units while the model learns."""
+    found = {name: each for name in VARIANTS if (each := runs(f"gmvae-inside/{name}"))}
+    if "default" not in found:
+        return None
+    figure = Figure(figsize=(WIDTH, 3.6))
+    axes = figure.subplots(2, 3).ravel()
+    panels = {
+        "within": "KL within the component (nats)",
+        "assignment": "KL of the assignment (nats)",
+        "information": "information of $x$ and $z$ (nats)",
+        "uncertainty": "entropy of $q(z\\,|\\,x)$ (nats)",
+        "components": "effective components",
+        "active units": "active units of the code",
+    }
+    for ax, (measure, label) in zip(axes, panels.items(), strict=True):
+        for variant, each in found.items():
+            curves = np.array([run["inside"][measure] for run in each]).T
+            span(ax, np.arange(len(curves)), curves, color=VARIANTS[variant], label=variant, markersize=0)
+        ax.set(ylabel=label, ylim=0)
+        ax.axvline(found["default"][0]["pull_epochs"], color="0.5", linestyle=":", linewidth=0.8)
+    for ax in axes[3:]:
+        ax.set_xlabel("epochs of steps 2 and 3")
+    axes[2].axhline(np.log(10), color="0.7", linewidth=0.8)
+    axes[0].legend()
+    last = {
+        name: {measure: np.mean([run["inside"][measure][-1] for run in each]) for measure in each[0]["inside"]}
+        for name, each in found.items()
+    }
+    words = "; ".join(
+        f"{name}: {end['rate']:.1f} nats of rate, of which {end['assignment']:.2f} name the component, "
+        f"{end['information']:.2f} nats of information, {end['components']:.1f} effective components, "
+        f"{end['active units']:.0f} active units"
+        for name, end in last.items()
+    )
+    most = max(last, key=lambda name: last[name]["information"])
+    return figure, (
+        f"The {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
+        f"{np.log(10):.2f} nats that ten even ones can (grey line). At the end, in the mean over the seeds: {words}. "
+        f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of "
+        f"{max(map(len, found.values()))} seeds. The dotted line ends the pull of the default's step 2."
+    )
+
+
+def gap_figure() -> Drawn | None:
+    """The gap's two parts, and the estimate of log p(x) against the number of samples."""
+    found = {name: each for name in VARIANTS if (each := runs(f"gmvae-inside/{name}"))}
+    if "default" not in found:
+        return None
+    figure = Figure(figsize=(WIDTH, 2.2))
+    parts, estimate, effective = figure.subplots(1, 3)
+    for position, (variant, each) in enumerate(found.items()):
+        approximation, amortisation = (
+            [run["test"][part] for run in each] for part in ("approximation", "amortisation")
+        )
+        colour = VARIANTS[variant]
+        parts.bar(position, np.mean(approximation), color=colour)
+        parts.bar(position, np.mean(amortisation), bottom=np.mean(approximation), color=colour, alpha=0.45)
+        gaps = [run["test"]["gap"] for run in each]
+        parts.plot([position] * len(gaps), gaps, "_", color="black", markersize=8)
+        for style, proposal in (("-", "ours"), ("--", "optimised")):
+            curves = [run["test"]["convergence"][proposal] for run in each]
+            x = curves[0]["samples"]
+            ends = np.array([run["test"]["log_likelihood"] for run in each])
+            short = ends - np.array([curve["log_likelihood"] for curve in curves]).T
+            span(estimate, x, short, color=colour, linestyle=style, markersize=3)
+            shares = 100 * np.array([curve["effective_share"] for curve in curves]).T
+            span(effective, x, shares, color=colour, linestyle=style, markersize=3)
+    parts.set_xticks(range(len(found)), found)
+    parts.set(ylabel="$\\log p(x)$ - bound (nats per image)")
+    estimate.set(xlabel="samples of $h$", ylabel="short of $\\log p(x)$ (nats)", xscale="log")
+    estimate.set_yscale("symlog", linthresh=0.01)
+    effective.set(xlabel="samples of $h$", ylabel="effective samples (%)", xscale="log", yscale="log")
+    gaps = {
+        name: {part: np.mean([run["test"][part] for run in each]) for part in ("gap", "approximation", "amortisation")}
+        for name, each in found.items()
+    }
+    words = "; ".join(
+        f"{name}: {gap['gap']:.2f} nats, of approximation {gap['approximation']:.2f} and of amortisation "
+        f"{gap['amortisation']:.2f}"
+        for name, gap in gaps.items()
+    )
+    larger = "amortisation" if gaps["default"]["amortisation"] > gaps["default"]["approximation"] else "approximation"
+    (ours,) = {tuple(run["test"]["convergence"]["ours"]["samples"]) for run in found["default"]}
+    left = np.mean(
+        [r["test"]["log_likelihood"] - r["test"]["convergence"]["ours"]["log_likelihood"][-1] for r in found["default"]]
+    )
+    return figure, (
+        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}, the latter light. With the network's "
+        f"q(h|x) (full lines) {ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of that with "
+        f"q(h|x) optimised for each image (dashed). On {found['default'][0]['test']['images']} test images."
+    )
+
+
+def pareto_figure() -> Drawn | None:
+    """Accuracy of the model and purity of its samples against -log p(x) over the regularisers' weights."""
+    found = {}
+    for name, key in (("generation", "generation_weight"), ("pull", "pull_weight")):
+        folders = sorted(path.name for path in (RESULTS / "gmvae-pareto").glob(f"{name}-*"))
+        every = [run for folder in folders for run in runs(f"gmvae-pareto/{folder}")]
+        every += runs("gmvae-pure-without/nothing")
+        weights = sorted({run["config"][key] for run in every})
+        found[key] = {weight: [run for run in every if run["config"][key] == weight] for weight in weights}
+    if any(len(each) < 2 for each in found.values()):
+        return None
+    figure = Figure(figsize=(WIDTH, 2.6))
+    accuracy, purity = figure.subplots(1, 2)
+    labels = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
+    for (key, each), colour in zip(found.items(), utils.COLOURS, strict=False):
+        nll = [np.mean([run["test"]["nll"] for run in group]) for group in each.values()]
+        for ax, score in (
+            (accuracy, lambda run: run["test"]["accuracy_model"]),
+            (purity, lambda run: run["sample_purity"]["mean"]),
+        ):
+            means = [100 * np.mean([score(run) for run in group]) for group in each.values()]
+            ax.plot(nll, means, ".-", color=colour, label=f"weight {labels[key]}")
+            for group in each.values():
+                ax.plot(
+                    [run["test"]["nll"] for run in group],
+                    [100 * score(run) for run in group],
+                    ".",
+                    color=colour,
+                    alpha=0.35,
+                    markersize=3,
+                )
+            for x, y, weight in zip(nll, means, each, strict=True):
+                ax.annotate(f"{weight:g}", (x, y), xytext=(3, -7), textcoords="offset points", fontsize=6, color=colour)
+    accuracy.set(ylabel="accuracy by the model's $p(z\\,|\\,x)$ (%)")
+    purity.set(ylabel="purity of samples (%)")
+    accuracy.legend()
+    for ax in (accuracy, purity):
+        ax.set_xlabel("$-\\log p(x)$ of test images (nats per image)")
+    by_weight = {key: list(each.values()) for key, each in found.items()}
+
+    def told(key: str, score: str) -> str:
+        low, high = (
+            np.mean([run["test"]["nll"] if score == "nll" else 100 * run["sample_purity"]["mean"] for run in group])
+            for group in (by_weight[key][0], by_weight[key][-1])
+        )
+        return f"{low:.2f} to {high:.2f}"
+
+    ends = {key: list(each) for key, each in found.items()}
+    return figure, (
+        f"From weight {ends['generation_weight'][0]:g} to {ends['generation_weight'][-1]:g} of generated images the "
+        f"samples' purity goes from {told('generation_weight', 'purity')} % and -log p(x) from "
+        f"{told('generation_weight', 'nll')} nats; from weight {ends['pull_weight'][0]:g} to "
+        f"{ends['pull_weight'][-1]:g} of the pull these go from "
+        f"{told('pull_weight', 'purity')} % and {told('pull_weight', 'nll')} nats. Numbers are weights, faint dots "
+        f"seeds."
+    )
+
+
+FIGURES = {"likelihood": likelihood_figure, "inside": inside_figure, "gap": gap_figure, "pareto": pareto_figure}
+
+
+def draw() -> str:
+    """Draws every figure whose results are there; returns the text of README.md."""
+    lines = ["# Part 3's studies", "", "Written by `report/gmvae_figures.py` from `report/results/`."]
+    for name, function in FIGURES.items():
+        with utils.figure_style():
+            drawn = function()
+            if drawn:
+                utils.save_figure(drawn[0], OUT, name)
+                lines += ["", f"![{name}]({name}.png)", "", drawn[1]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Writes the figures and the README.md beside them."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    text = draw()
+    utils.write_text(OUT / "README.md", text)
+    print(f"{text.count('![')} figures of {len(FIGURES)} in {OUT}")
+
+
+if __name__ == "__main__":
+    main()
