@@ -39,8 +39,8 @@ lie off the codes of its images:
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
     joins the majority two steps away. The nearest head learns these on distorted copies, also bent (Lee 2013).
-  - In steps 2 and 3 the images that the model generates from a component are to be of that cluster for q(z | x): a
-    lower bound of the mutual information of z and what it generates (Chen et al. 2016).
+  - In the last third of the model's epochs the images that it generates from a component are to be of that cluster for
+    q(z | x), in the manner of Chen et al. (2016).
 
 With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
 
@@ -64,6 +64,7 @@ import json
 import signal
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,7 +146,8 @@ class Settings:
     graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
-    generation_weight: float = setting(20.0)  # in steps 2 and 3
+    generation_weight: float = setting(60.0)  # in the last epochs of step 3
+    generation_share: float = setting(0.33)  # of the epochs of steps 2 and 3: so many are the last
     generated_images: int = setting(5)  # of each component in a gradient step
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
@@ -539,6 +541,8 @@ class Training:
         self.pull_epochs = max(1, round(settings.pull_share * settings.epochs))
         self.model_epochs = self.pull_epochs + settings.epochs
         self.n_epochs = self.start_epochs + self.model_epochs
+        generates = settings.factorised and settings.generation_weight > 0
+        self.first_generating = self.n_epochs - generates * round(settings.generation_share * self.model_epochs)
         self.model = MixtureVAE(settings)
         self.classifier = Classifier(settings)
         steps = self.model_epochs * (self.n // settings.batch_size)
@@ -550,7 +554,9 @@ class Training:
         self.refinement_optimizer = utils.cosine_adam(self.classifier.learned, rate / 2, steps)
         # XLA's convolutions take several times as long as TensorFlow's own.
         self.classifier_epoch = tf.function(self.classifier_epoch, jit_compile=not settings.factorised)
-        self.epoch = tf.function(self.epoch, jit_compile=not settings.factorised)
+        if settings.factorised:
+            self.generating_epoch = tf.function(functools.partial(self.epoch, generating=True))
+        self.epoch = tf.function(self.epoch, jit_compile=True)
         self.done = tf.Variable(0, trainable=False)
         self.seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         self.compile_seconds = tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -669,9 +675,10 @@ class Training:
         return total / tf.cast(steps, tf.float32)
 
     def epoch(
-        self, images: tf.Tensor, q_z: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor
+        self, images: tf.Tensor, q_z: tf.Tensor, pull: tf.Tensor, steps: tf.Tensor, generating: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Steps 2 and 3: an epoch of the model, whose p(z | h) is pulled with weight `pull` towards q(z | x).
+        """Steps 2 and 3: an epoch of the model, whose p(z | h) is pulled with weight `pull` towards q(z | x); and where
+        `generating`, whose images are to be of their component's cluster.
 
         Returns:
             the mean bound, (1) or with a factorised posterior (2), nats per image; and the components' mean shares of
@@ -684,7 +691,7 @@ class Training:
                 bound, log_p_z = self.model.bound(x, q if self.settings.factorised else None)
                 kl = tf.reduce_sum(q * (tf.math.log(q + 1e-20) - log_p_z), axis=-1)
                 loss = -tf.reduce_mean(bound - pull * kl)
-                if self.settings.factorised and self.settings.generation_weight:
+                if generating:
                     loss -= self.settings.generation_weight * self.recognition()
             self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
             total += tf.reduce_mean(bound - kl if self.settings.factorised else bound)
@@ -693,12 +700,12 @@ class Training:
         return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
 
     def recognition(self) -> tf.Tensor:
-        """The mean log q(z | x) of images x, as probabilities of pixels, that the model generates from every z: with
-        the entropy of z, a lower bound of the mutual information of both (Chen et al. 2016, equation 4). Only the
-        model learns from it."""
+        """The mean q(z | x) of images x, as probabilities of pixels, that the model generates from every z. Only the
+        model learns from it. Its logarithm would give, with the entropy of z, a lower bound of the mutual information
+        of both (Chen et al. 2016, equation 4); but a few draws far off would rule its gradient."""
         z = tf.repeat(tf.range(self.settings.k), self.settings.generated_images)
         x = tf.sigmoid(self.model.decode(draw_codes(self.model, z)))
-        return tf.reduce_mean(self.classifier.log_prob(x, z, training=False))
+        return tf.reduce_mean(tf.exp(self.classifier.log_prob(x, z, training=False)))
 
     def compile(self, epoch: int) -> None:
         """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training."""
@@ -718,10 +725,14 @@ class Training:
         else:
             images = tf.zeros([self.n // self.settings.batch_size, self.settings.batch_size, PIXELS], tf.bool)
             q_z = tf.zeros([*images.shape[:2], self.settings.k])
-            self.epoch(images, q_z, tf.constant(0.0), tf.constant(0))
+            self.program(epoch)(images, q_z, tf.constant(0.0), tf.constant(0))
         elapsed = time.perf_counter() - started
         self.compile_seconds.assign_add(elapsed)
         self.seconds.assign_sub(elapsed)
+
+    def program(self, epoch: int) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        """What does an epoch of steps 2 and 3."""
+        return self.generating_epoch if epoch >= self.first_generating else self.epoch
 
     def q_z(self) -> np.ndarray:
         """q(z | x) of the training images `[N, K]`: the classifier's, and for a labelled image its label."""
@@ -748,7 +759,7 @@ class Training:
             for epoch in range(first, self.n_epochs):
                 if epoch == self.classifier_epochs and settings.factorised:
                     self.begin_refinement()
-                if epoch in (first, self.classifier_epochs, self.start_epochs):
+                if epoch in (first, self.classifier_epochs, self.start_epochs, self.first_generating):
                     self.compile(epoch)
                 if epoch < self.classifier_epochs:
                     data = self.classifier_epoch_data(epoch)
@@ -769,7 +780,7 @@ class Training:
                     pulled = settings.factorised or i < self.pull_epochs
                     pull = settings.pull_weight if pulled else 0.0
                     data = self.epoch_data(epoch, q_z)
-                    bound, shares = self.epoch(*data, tf.constant(pull), tf.constant(len(data[0])))
+                    bound, shares = self.program(epoch)(*data, tf.constant(pull), tf.constant(len(data[0])))
                     if not np.isfinite(bound):
                         raise checkpoints.not_finite(f"the bound in epoch {epoch + 1}")
                     self.bounds[i].assign(bound)

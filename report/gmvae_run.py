@@ -33,7 +33,7 @@ SHARED = Path(__file__).resolve().parent / "runs" / "gmvae-step-1"
 AFTER_STEP_1 = (  # settings that have no part in it, and the number of epochs, which `Training` tells
     *("epochs", "batch_size", "labels_per_class", "pure", "out", "learning_rate", "refinement_share", "pull_share"),
     *("pull_weight", "graph_neighbours", "refinement_batch_size", "cluster_weight", "generation_weight"),
-    *("generated_images", "label_weight", "labelled_batch_size", "elastic", "importance_samples"),
+    *("generation_share", "generated_images", "label_weight", "labelled_batch_size", "elastic", "importance_samples"),
     *("train_importance_samples", "judged_samples"),
 )
 

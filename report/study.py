@@ -66,6 +66,7 @@ RUNS = [
         for design in ("structured", "summed", "factorised")
         for run in seeds(3, f"gmvae-designs/{design}", "report/gmvae_designs.py", "--design", design)
     ),
+    Run("gmvae-designs-cost", ("report/gmvae_designs_cost.py",)),
     *(run for m in ("1", "5", "50", "100") for run in variants(3, f"gmvae-labels/{m}", LABELS, m)),
     *variants(3, "gmvae-labels-no-augment/10", LABELS, "10", "--no-augment"),
     *(

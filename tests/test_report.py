@@ -165,8 +165,9 @@ def design_runs(folder, **shifts):
             test = {"elbo": elbo, "nll": 86.0, "accuracy": 0.9, "accuracy_model": 0.8, "effective_samples": 9.0}
             parts = {"total": -elbo - 86.0, "code": 3.0, "component_given_code": 0.5, "component": 1.0}
             test["gap"] = {**parts, "code_given_component": parts["total"] - 1.0}
-            run = {"config": {"epochs": 12}, "test": test, "components_used": 10 - seed, "seconds": 100.0}
-            (path / f"seed-{seed}.json").write_text(json.dumps({**run, "milliseconds_per_step": 7.0}))
+            config = {"design": design, "epochs": 8, "pull_share": 0.25, "batch_size": 600}
+            run = {"config": config, "test": test, "components_used": 10 - seed}
+            (path / f"seed-{seed}.json").write_text(json.dumps(run))
 
 
 def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_path, monkeypatch):
@@ -178,8 +179,12 @@ def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_
     assert lines[2] == r"lower bound, nats per image &  &  &  & \ensuremath{-89.00} (0.00) \\"
 
     design_runs(tmp_path, structured=1.0, factorised=-0.25)
-    for seconds, verdict in ((90.0, "time is better spent on more steps"), (110.0, "neither is ahead")):
-        defaults[0]["seconds"] = seconds
+    assert tables.gmvae_designs(defaults)[0] == {"designs told": "The runs are not finished."}, "no cost yet"
+    defaults[0]["config"] |= {"epochs": 60, "pull_share": 0.25, "batch_size": 600}
+    for cost, verdict in ((80.0, "time is better spent on more steps"), (70.0, "neither is ahead")):
+        costs = {"summed": [9.0, 10.0, 99.0], "factorised": [7.0], "structured": [cost]}
+        path = tmp_path / "report" / "results" / "gmvae-designs-cost.json"
+        path.write_text(json.dumps({"milliseconds_per_step": costs}))
         told, lines = tables.gmvae_designs(defaults)
         assert verdict in told["designs told"]
     order = (
