@@ -64,34 +64,45 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shade: float = 0.2, **style: Any) -> None:
-    """Median and quartiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
-    low, middle, high = quartiles(values)
+def band(
+    axes: Axes,
+    x: Sequence[float],
+    values: Sequence[Sequence[float]],
+    shade: float = 0.2,
+    ends: tuple[float, float] = (0.25, 0.75),
+    **style: Any,
+) -> None:
+    """Median and two quantiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
+    low, middle, high = quantiles(values, ends)
     (line,) = axes.plot(x, middle, **style)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
 
 
 def span(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
     """Median and range of a row of few values for each x."""
-    (line,) = axes.plot(x, np.median(values, axis=1), marker=".", **style)
-    axes.fill_between(x, np.min(values, axis=1), np.max(values, axis=1), color=line.get_color(), alpha=0.2, linewidth=0)
+    band(axes, x, values, ends=(0, 1), marker=".", **style)
 
 
-def quartiles(values: Sequence[Sequence[float]]) -> np.ndarray:
-    """Of each row, `[3, rows]`."""
-    return np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
+def quantiles(values: Sequence[Sequence[float]], ends: tuple[float, float] = (0.25, 0.75)) -> np.ndarray:
+    """Two quantiles of each row, its quartiles by default, and the median between them, `[3, rows]`."""
+    return np.array([np.quantile(row, (ends[0], 0.5, ends[1])) for row in values]).T
 
 
 def crosses(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
-    """The same as crosses with bars."""
-    low, middle, high = quartiles(values)
+    """Median and quartiles as crosses with bars."""
+    low, middle, high = quantiles(values)
     axes.errorbar(x, middle, yerr=(middle - low, high - middle), fmt="x", markersize=3.5, elinewidth=0.6, **style)
+
+
+def wilson(counts: Sequence[int], total: int) -> np.ndarray:
+    """95 % intervals (Wilson) of shares of a total, %, `[2, counts]`."""
+    intervals = [binomtest(count, total).proportion_ci(method="wilson") for count in counts]
+    return 100 * np.array([(each.low, each.high) for each in intervals]).T
 
 
 def shares(axes: Axes, x: Sequence[float], counts: Sequence[int], total: int, **style: Any) -> None:
     """How many of the data sets at each x, %, with 95 % intervals (Wilson)."""
-    intervals = [binomtest(count, total).proportion_ci(method="wilson") for count in counts]
-    low, high = 100 * np.array([(each.low, each.high) for each in intervals]).T
+    low, high = wilson(counts, total)
     (line,) = axes.plot(x, 100 * np.divide(counts, total), **style)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
 
@@ -325,11 +336,10 @@ def starts_figure() -> Drawn:
     figure = Figure(figsize=(WIDTH, 2.4))
     axes = figure.subplots()
     for i, (name, (label, marker)) in enumerate(STARTS.items()):
-        intervals = [binomtest(count, n_data_sets).proportion_ci(method="wilson") for count in counts[name]]
-        share = 100 * np.divide(counts[name], n_data_sets)
-        bars = [share - [100 * each.low for each in intervals], [100 * each.high for each in intervals] - share]
+        share, (low, high) = 100 * np.divide(counts[name], n_data_sets), wilson(counts[name], n_data_sets)
         at = np.arange(len(separations)) + 0.1 * (i - (len(STARTS) - 1) / 2)
-        axes.errorbar(at, share, yerr=bars, fmt=marker, color=utils.COLOURS[i], elinewidth=0.8, label=label)
+        style = {"fmt": marker, "color": utils.COLOURS[i], "elinewidth": 0.8, "label": label}
+        axes.errorbar(at, share, yerr=(share - low, high - share), **style)
     axes.set(xlabel=LABELS["separation"], ylabel="best optimum found,\n% of data sets", ylim=(0, 105))
     axes.set_xticks(np.arange(len(separations)), [f"{each:g}" for each in separations])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -667,7 +677,7 @@ def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **st
     rest = [(at, value, clear) for at, value, clear, each in zip(x, values, above, known, strict=True) if not each]
     if rest:
         marked(axes, *zip(*rest, strict=True), color=style["color"], linestyle="")
-    low, _, high = quartiles([each["exact_bias"] if exact else [np.nan] for each, exact in zip(of, known, strict=True)])
+    low, _, high = quantiles([each["exact_bias"] if exact else [np.nan] for each, exact in zip(of, known, strict=True)])
     axes.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
 
 
@@ -824,7 +834,7 @@ def cost_figure() -> Drawn:
     for axes, (moment, cell) in zip(panels, cells.items(), strict=True):
         for i, part in enumerate(("posterior", "model")):
             products = np.array([times[name] * np.array(cell[name][part]["variance"]) for name in names])
-            low, middle, high = np.quantile(products, (0.25, 0.5, 0.75), axis=1)
+            low, middle, high = quantiles(products)
             y = np.arange(len(names)) + 0.15 * (2 * i - 1)
             style = {"fmt": "os"[i], "color": utils.COLOURS[i], "markersize": 4, "elinewidth": 1, "label": part}
             axes.errorbar(middle, y, xerr=(middle - low, high - middle), **style)
