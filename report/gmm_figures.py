@@ -33,7 +33,7 @@ OUT = ROOT / "plots" / "gmm-study"
 WIDTH = 6.9  # inches, of a page's text
 CLOSE = 1e-3  # nats per point: as good as
 NEAR = 0.01  # nats per point, of a race's end
-AXIS_WORDS = {
+AXIS_WORDS = {  # of the truth
     "k": "number of components",
     "separation": "separation of the means",
     "weight_ratio": "range of the weights",
@@ -156,6 +156,17 @@ def solved(data_set: dict[str, Any], name: str) -> bool:
     return sound and data_set["log_likelihood"][name] > best_known(data_set) - CLOSE
 
 
+def median_errors(axis: str, parameter: str, fit: str = "estimate") -> list[float]:
+    """The median over data sets of an error, at each value of an axis of the sweep."""
+    _, data_sets = sweep(axis)
+    return [float(np.median([d["errors"][fit][parameter] for d in row])) for row in data_sets]
+
+
+def advantage(of: dict[str, Any], fit: str, other: str) -> float:
+    """The log-likelihood of a fit less that of another, nats per point."""
+    return of["log_likelihood"][fit] - of["log_likelihood"][other]
+
+
 def n_figure() -> Drawn:
     """Errors, likelihood and clusters against N."""
     n, data_sets = sweep("n")
@@ -170,8 +181,7 @@ def n_figure() -> Drawn:
     errors.set(xscale="log", yscale="log", ylabel="RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)")
     errors.legend(ncols=2, handlelength=1.2, columnspacing=0.8)
     for fit, style in FITS.items():
-        gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, n, gains, **style)
+        band(likelihood, n, [[advantage(d, fit, "truth") for d in row] for row in data_sets], **style)
     likelihood.plot(n, np.divide(14 / 2, n), color="0.6", linestyle=":", label="parameters / $2N$")
     likelihood.set_yscale("symlog", linthresh=1e-4)
     likelihood.axhspan(-1e-4, 1e-4, color="0.93", linewidth=0)
@@ -184,26 +194,24 @@ def n_figure() -> Drawn:
     rand.legend()
     for axes in (errors, likelihood, rand):
         axes.set_xlabel(LABELS["n"])
-    first, last = (np.median([d["errors"]["estimate"]["means"] for d in row]) for row in (data_sets[0], data_sets[-1]))
-    slope = np.polyfit(
-        np.log(n[1:]), [np.log(np.median([d["errors"]["estimate"]["means"] for d in row])) for row in data_sets[1:]], 1
-    )[0]
+    means = median_errors("n", "means")
+    slope = np.polyfit(np.log(n[1:]), np.log(means[1:]), 1)[0]
     every = [d for row in data_sets for d in row]
+    nvil, em = (sum(solved(d, fit) for d in every) for fit in FITS)
     times = [
         np.median([d["errors"]["estimate"][name] / d["errors"]["em"][name] for d in data_sets[-1]])
         for name in PARAMETERS
     ]
-    behind = n[-1] * np.median([d["log_likelihood"]["em"] - d["log_likelihood"]["estimate"] for d in data_sets[-1]])
+    behind = n[-1] * np.median([advantage(d, "em", "estimate") for d in data_sets[-1]])
     return figure, (
         f"Errors of the means fall as N to the power of {slope:.2f} from N = {n[1]} on: in the median from "
-        f"{first:.2f} at N = {n[0]} to {last:.4f} of their components' standard deviations at {n[-1]:,}. NVIL came "
-        f"within 1e-3 nats per point of the best known likelihood on {sum(solved(d, 'estimate') for d in every)} of "
-        f"{len(every)} data sets, the best EM run on {sum(solved(d, 'em') for d in every)}; at N = {n[-1]:,}, where "
-        f"that is no fine measure, the log-likelihood of all points is {behind:.1f} nats below EM's, which sees all "
-        f"points at every step, and the errors of weights, means and standard deviations are in the median "
-        f"{listed([f'{each:.1f}' for each in times])} times EM's: the noise of batches. The mixtures are the same for "
-        "every N. In the grey the axis is linear; bands and bars are quartiles over 20 data sets, from N = 10,000 on "
-        "over the first 5."
+        f"{means[0]:.2f} at N = {n[0]} to {means[-1]:.4f} of their components' standard deviations at {n[-1]:,}. NVIL "
+        f"came within 1e-3 nats per point of the best known likelihood on {nvil} of {len(every)} data sets, the best "
+        f"EM run on {em}; at N = {n[-1]:,}, where that is no fine measure, the log-likelihood of all points is "
+        f"{behind:.1f} nats below EM's, which sees all points at every step, and the errors of weights, means and "
+        f"standard deviations are in the median {listed([f'{each:.1f}' for each in times])} times EM's: the noise of "
+        "batches. The mixtures are the same for every N. In the grey the axis is linear; bands and bars are quartiles "
+        "over 20 data sets, from N = 10,000 on over the first 5."
     )
 
 
@@ -218,11 +226,10 @@ def plot_solved(axes: Axes, x: Sequence[float], data_sets: Sequence[Sequence[dic
 
 def truth_figure() -> Drawn:
     """Errors, optima and clusters against K and the true parameters."""
-    axes_names = ("k", "separation", "weight_ratio", "std_ratio", "anisotropy")
     figure = Figure(figsize=(WIDTH, 6.2))
-    grid = figure.subplots(4, len(axes_names), sharey="row", sharex="col")
+    grid = figure.subplots(4, len(AXIS_WORDS), sharey="row", sharex="col")
     words = []
-    for column, name in zip(grid.T, axes_names, strict=True):
+    for column, (name, word) in zip(grid.T, AXIS_WORDS.items(), strict=True):
         x, data_sets = sweep(name)
         errors, optima, rand, divergence = column
         for i, (parameter, label) in enumerate(PARAMETERS.items()):
@@ -249,9 +256,8 @@ def truth_figure() -> Drawn:
             divergence.set_xticks([value for value in x if np.log2(value).is_integer()])
             divergence.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         every = [d for row in data_sets for d in row]
-        words.append(
-            f"{sum(solved(d, 'estimate') for d in every)} and {sum(solved(d, 'em') for d in every)} of {len(every)}"
-        )
+        nvil, em = (sum(solved(d, fit) for d in every) for fit in FITS)
+        words.append(f"{word} {nvil} and {em} of {len(every)}")
     for row, label in zip(
         grid,
         (
@@ -268,39 +274,30 @@ def truth_figure() -> Drawn:
     }
     figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
     x, data_sets = sweep("separation")
-    near, far = data_sets[0], data_sets[-1]
-    error = [np.median([d["errors"]["estimate"]["means"] for d in row]) for row in (near, far)]
-    singles = [np.median([found(d) for d in row]) for row in (near, far)]
+    singles = [np.median([found(d) for d in row]) for row in (data_sets[0], data_sets[-1])]
     # The cells where nothing is changed are the same on every axis.
     distinct = {
-        str(cell["cell"]): cell["data_sets"] for name in axes_names for cell in read(f"gmm-sweep/{name}")["cells"]
+        str(cell["cell"]): cell["data_sets"] for name in AXIS_WORDS for cell in read(f"gmm-sweep/{name}")["cells"]
     }
     every = [d for row in distinct.values() for d in row]
     unfinished = sum(not d["em_converged"] for d in every)
-    counts = "; ".join(f"{AXIS_WORDS[name]} {count}" for name, count in zip(axes_names, words, strict=True))
-    ranges = {name: median_errors(name, "means") for name in axes_names}
-    factors = {name: max(errors) / min(errors) for name, errors in ranges.items()}
+    means = {name: median_errors(name, "means") for name in AXIS_WORDS}
+    factors = {name: max(errors) / min(errors) for name, errors in means.items()}
     most = max(factors, key=factors.__getitem__)
     rest = max(factor for name, factor in factors.items() if name != most)
     return figure, (
         f"Of what is changed here the {AXIS_WORDS[most]} counts most: along it the median error of the means varies by "
         f"a factor of {factors[most]:.0f}, along no other by more than {rest:.1f}. From a separation of {x[0]} to "
-        f"{x[-1]} it goes from {error[0]:.2f} to "
-        f"{error[1]:.3f} of their components' standard deviations, and the median share of restarts within 1e-3 nats "
-        f"per point of the best known likelihood from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the "
-        f"best restart and the best EM run came as near: {counts}. What EM missed is "
-        "NVIL's own best restart; EM from the same starts is compared apart. EM here is "
-        f"scikit-learn's as users have it: {gmm_vi.Settings.em_starts} starts, at most 1,000 iterations, in which its "
-        f"best run did not converge on {unfinished} of the {len(every)} distinct data sets. N = 500; only the closest "
-        "pair of means is at the given separation, so that at large K most are farther apart; bands and bars are "
-        "quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of data sets."
+        f"{x[-1]} it goes from {means['separation'][0]:.2f} to {means['separation'][-1]:.3f} of their components' "
+        "standard deviations, and the median share of restarts within 1e-3 nats per point of the best known likelihood "
+        f"from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the best restart and the best EM run came as "
+        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart; EM from the same starts is compared "
+        f"apart. EM here is scikit-learn's as users have it: {gmm_vi.Settings.em_starts} starts, at most 1,000 "
+        f"iterations, in which its best run did not converge on {unfinished} of the {len(every)} distinct data sets. N "
+        "= 500; only the closest pair of means is at the given separation, so that at large K most are farther apart; "
+        "bands and bars are quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of "
+        "data sets."
     )
-
-
-def median_errors(axis: str, parameter: str, fit: str = "estimate") -> list[float]:
-    """The median over data sets of an error, at each value of an axis of the sweep."""
-    _, data_sets = sweep(axis)
-    return [float(np.median([d["errors"][fit][parameter] for d in row])) for row in data_sets]
 
 
 STARTS = {  # label, marker
@@ -435,8 +432,7 @@ def fitted_k_figure() -> Drawn:
     figure = Figure(figsize=(WIDTH, 2.1))
     likelihood, optima, rand = figure.subplots(1, 3)
     for fit, style in FITS.items():
-        gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, k, gains, **style)
+        band(likelihood, k, [[advantage(d, fit, "truth") for d in row] for row in data_sets], **style)
     plot_solved(optima, k, data_sets)
     likelihood.axhline(0, color="0.6", linewidth=0.8)
     likelihood.set_yscale("symlog", linthresh=0.01)
@@ -453,7 +449,7 @@ def fitted_k_figure() -> Drawn:
         axes.set(xlabel=LABELS["fitted_k"], ylabel=label)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=2)  # above the axes
     few, right, many = (np.median([d["ari"]["estimate"] for d in data_sets[i]]) for i in (1, 2, 5))
-    gain = np.median([d["log_likelihood"]["estimate"] - d["log_likelihood"]["truth"] for d in data_sets[5]])
+    gain = np.median([advantage(d, "estimate", "truth") for d in data_sets[5]])
     missed = [(name, sum(not solved(d, name) for d in data_sets[5])) for name in ("estimate", "em")]
     return figure, (
         f"The adjusted Rand index is {few:.2f} with two fitted components, {right:.2f} with three and {many:.2f} with "
@@ -991,10 +987,9 @@ def real_figure() -> Drawn:
         columns = [column.replace("_", " ") for column in gmm_real.DATA[name][1]]
         axes.set(xlabel=columns[0], ylabel=columns[1], title=f"{name}, {len(points)} points")
         axes.legend()
-        gap = metrics["log_likelihood"]["estimate"] - metrics["log_likelihood"]["em"]
         words.append(
-            f"{name}: {gap:+.1e} nats per point against EM, adjusted Rand index {metrics['ari']:.2f} against the "
-            "classes"
+            f"{name}: {advantage(metrics, 'estimate', 'em'):+.1e} nats per point against EM, adjusted Rand index "
+            f"{metrics['ari']:.2f} against the classes"
         )
     return figure, f"Real points, K = 3: {'; '.join(words)}. Ellipses are at two standard deviations."
 
@@ -1055,17 +1050,9 @@ def scale_figure() -> Drawn:
     )
 
 
-def advantage(cell: dict[str, Any], fit: str, other: str) -> float:
-    """The log-likelihood of a fit less that of another, nats per point."""
-    return cell["log_likelihood"][fit] - cell["log_likelihood"][other]
-
-
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the results that each needs
     "n": (("gmm-sweep/n",), n_figure),
-    "truth": (
-        tuple(f"gmm-sweep/{axis}" for axis in ("k", "separation", "weight_ratio", "std_ratio", "anisotropy")),
-        truth_figure,
-    ),
+    "truth": (tuple(f"gmm-sweep/{axis}" for axis in AXIS_WORDS), truth_figure),
     "fitted-k": (("gmm-sweep/fitted_k",), fitted_k_figure),
     "starts": (("gmm-starts",), starts_figure),
     "defaults": (("gmm-defaults",), defaults_figure),
