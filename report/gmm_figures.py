@@ -367,6 +367,12 @@ def default_gaps(cell: dict[str, Any]) -> list[float]:
     return gaps
 
 
+def told_work(cell: dict[str, Any]) -> str:
+    """The steps of a cell of gmm-defaults, and the points of its batches where they are not all, in words."""
+    of = cell["cell"]
+    return f"{of['steps']:,} steps" + (f" of {of['batch_size']:,} points" if of["batch_size"] < of["n"] else "")
+
+
 def defaults_figure() -> Drawn:
     """The loss of likelihood against step size, steps and batch size, at few and at many points."""
     cells = read("gmm-defaults")["cells"]
@@ -375,12 +381,11 @@ def defaults_figure() -> Drawn:
     words = []
     for axes, n in zip(figure.subplots(1, len(sizes)), sizes, strict=True):
         of_n = [cell for cell in cells if cell["cell"]["n"] == n]
-        for i, work in enumerate(dict.fromkeys((c["cell"]["steps"], c["cell"]["batch_size"]) for c in of_n)):
-            steps, batch_size = work
-            chosen = [c for c in of_n if (c["cell"]["steps"], c["cell"]["batch_size"]) == work]
-            label = f"{steps:,} steps" + (f" of {batch_size:,} points" if batch_size < n else "")
-            rates = [c["cell"]["learning_rate"] for c in chosen]
-            band(axes, rates, [default_gaps(c) for c in chosen], marker=".", color=utils.COLOURS[i], label=label)
+        for i, work in enumerate(dict.fromkeys(map(told_work, of_n))):
+            chosen = [cell for cell in of_n if told_work(cell) == work]
+            rates = [cell["cell"]["learning_rate"] for cell in chosen]
+            gaps = [default_gaps(cell) for cell in chosen]
+            band(axes, rates, gaps, marker=".", color=utils.COLOURS[i], label=work)
         axes.set(xscale="log", yscale="log", xlabel="first step size", title=f"N = {n:,}")
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.minorticks_off()
@@ -395,13 +400,7 @@ def defaults_figure() -> Drawn:
 
 def told_default(cells: list[dict[str, Any]]) -> str:
     """How far the default is from the best setting at an N, in words."""
-    gmm = gmm_vi.Settings
     n, count = cells[0]["cell"]["n"], len(cells[0]["data_sets"])
-
-    def named(cell: dict[str, Any]) -> str:
-        of = cell["cell"]
-        batch = f" of {of['batch_size']:,} points" if of["batch_size"] < n else ""
-        return f"a first step size of {of['learning_rate']:g} and {of['steps']:,} steps{batch}"
 
     def near(cell: dict[str, Any]) -> int:
         return int(np.sum(np.array(default_gaps(cell)) < CLOSE * n))
@@ -410,7 +409,7 @@ def told_default(cells: list[dict[str, Any]]) -> str:
         return float(np.median(default_gaps(cell)))
 
     def same(cell: dict[str, Any], *names: str) -> bool:
-        return all(cell["cell"][name] == getattr(gmm, name) for name in names)
+        return all(cell["cell"][name] == getattr(gmm_vi.Settings, name) for name in names)
 
     (default,) = (cell for cell in cells if same(cell, "learning_rate", "steps", "batch_size"))
     as_cheap = [cell for cell in cells if same(cell, "steps", "batch_size")]
@@ -422,7 +421,9 @@ def told_default(cells: list[dict[str, Any]]) -> str:
         if other is default:
             verdict += "is the default"
         else:
-            verdict += f"has {named(other)}, {near(other)} of {count} and {loss(other):.2g} nats"
+            rate = other["cell"]["learning_rate"]
+            verdict += f"has a first step size of {rate:g} and {told_work(other)}, "
+            verdict += f"{near(other)} of {count} and {loss(other):.2g} nats"
     return verdict + f", {best['seconds'] / default['seconds']:.1f} times the training time of the default."
 
 
@@ -482,6 +483,14 @@ def at_the_bound(separation: float, data_sets: int, studies: int = 1000) -> dict
 FOLLOWING = 1.1  # RMS error over the bound's
 
 
+def limit_cells() -> dict[float, dict[int, dict[str, Any]]]:
+    """The cells of gmm-limit by separation and N, ascending."""
+    found: dict[float, dict[int, dict[str, Any]]] = {}
+    for cell in sorted(read("gmm-limit")["cells"], key=lambda cell: (cell["cell"]["separation"], cell["cell"]["n"])):
+        found.setdefault(cell["cell"]["separation"], {})[cell["cell"]["n"]] = cell
+    return found
+
+
 def follows_bound(cell: dict[str, Any], fit: str) -> bool:
     """Whether a fit's RMS error is within a tenth of the bound by the upper end of its interval, and the interval of
     its coverage reaches 95 %."""
@@ -491,19 +500,17 @@ def follows_bound(cell: dict[str, Any], fit: str) -> bool:
 
 def limit_follows(fit: str) -> str:
     """From which N on a fit follows the bound, at which separations."""
-    cells = read("gmm-limit")["cells"]
-    n = sorted({cell["cell"]["n"] for cell in cells})
     of_words: dict[str, list[str]] = {}
-    for separation in sorted({cell["cell"]["separation"] for cell in cells}):
-        chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
-        of_words.setdefault(follows(n, [follows_bound(chosen[each], fit) for each in n]), []).append(f"{separation:g}")
+    for separation, of_n in limit_cells().items():
+        words = from_which(list(of_n), [follows_bound(cell, fit) for cell in of_n.values()])
+        of_words.setdefault(words, []).append(f"{separation:g}")
     return listed([f"{words} at a separation of {listed(separations)}" for words, separations in of_words.items()])
 
 
 def limit_figure() -> Drawn:
     """Error, bias and coverage of a maximum of the likelihood against N, beside the Cramér-Rao bound, and NVIL's."""
-    cells, config = read("gmm-limit")["cells"], read("gmm-limit")["config"]
-    separations = sorted({cell["cell"]["separation"] for cell in cells})
+    separations, config = limit_cells(), read("gmm-limit")["config"]
+    cells = [cell for of_n in separations.values() for cell in of_n.values()]
     n = sorted({cell["cell"]["n"] for cell in cells})
     figure = Figure(figsize=(WIDTH, 4.4))
     (medians, squares), (biases, coverages) = figure.subplots(2, 2)
@@ -516,8 +523,7 @@ def limit_figure() -> Drawn:
         axes.axhspan(*limits[name], color="0.85", linewidth=0, label="at the bound, 95 %")
     told: dict[str, list[str]] = {name: [] for name in ("first", *ratios, "worst", "ours", "coverage", "biased")}
     behind = 0.0
-    for separation, alone, colour in zip(separations, chance, utils.COLOURS, strict=False):
-        chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
+    for (separation, chosen), alone, colour in zip(separations.items(), chance, utils.COLOURS, strict=False):
         bound = np.array([list(chosen[each]["bound"].values()) for each in n])
         mle, ours = (
             {
@@ -607,9 +613,14 @@ def limit_figure() -> Drawn:
     )
 
 
-def follows(n: Sequence[int], reached: Sequence[bool]) -> str:
-    """From which N on a band is reached, in words."""
-    since = len(n) - int(np.cumprod(np.array(reached)[::-1]).sum())
+def holds_from(holds: Sequence[bool]) -> int:
+    """From which index on something holds to the end; the length where it does not hold there."""
+    return len(holds) - int(np.cumprod(holds[::-1]).sum())
+
+
+def from_which(n: Sequence[int], holds: Sequence[bool]) -> str:
+    """From which N on something holds, in words."""
+    since = holds_from(holds)
     return "nowhere" if since == len(n) else "from the first" if since == 0 else f"from N = {n[since]:,} on"
 
 
@@ -726,9 +737,9 @@ def sgvb_figure() -> Drawn:
     )
 
 
-def signal_to_noise(name: str, moment: str = "midway") -> float:
-    """The norm of an estimator's target's gradient for q over the standard deviation, at K = 3 and 5 samples."""
-    (cell,) = estimator_cells(k=3, n_samples=5, moment=moment)
+def signal_to_noise(name: str) -> float:
+    """The norm of an estimator's target's gradient for q over the standard deviation, midway at K = 3 and 5 samples."""
+    (cell,) = estimator_cells(k=3, n_samples=5, moment="midway")
     of = cell["estimators"][name]["posterior"]
     return float(np.median(np.array(of["target_norm"]) / np.sqrt(of["variance"])))
 
@@ -756,18 +767,16 @@ def estimators_figure(versus: str, part: str) -> Drawn:
     for row, label in zip(grid, ("std, nats per point", "bias, nats per point", "cosine to the exact"), strict=True):
         row[0].set_ylabel(label)
     handles, labels = grid[2, 0].get_legend_handles_labels()
-    mark = Line2D([], [], color="0.3", linestyle="", marker="o", markersize=3.5)
-    hollow = Line2D([], [], color="0.3", linestyle="", marker="o", markersize=3.5, markerfacecolor="white")
-    figure.legend(
-        [*handles, mark, hollow], [*labels, "bias of the draws", "their noise"], loc="outside upper center", ncols=4
-    )
-    having = [
+    style = {"color": "0.3", "linestyle": "", "marker": "o", "markersize": 3.5}
+    handles += [Line2D([], [], markerfacecolor=face, **style) for face in ("0.3", "white")]
+    figure.legend(handles, [*labels, "bias of the draws", "their noise"], loc="outside upper center", ncols=4)
+    with_target = [
         each[part]
         for cell in estimator_cells(**fixed)
         for name, each in cell["estimators"].items()
         if name != "exact" and each[part]["target_bias"] is not None
     ]
-    missed = sum(bias_above_noise(each, "target_bias")[1] for each in having)
+    missed = sum(bias_above_noise(each, "target_bias")[1] for each in with_target)
     if versus == "samples":
         (cell,) = estimator_cells(k=3, n_samples=5, moment="midway")
         variance = {name: np.array(each[part]["variance"]) for name, each in cell["estimators"].items()}
@@ -808,7 +817,7 @@ def estimators_figure(versus: str, part: str) -> Drawn:
         "exact gradient of what an estimator targets from the bound's; where that is 0 by derivation, and for "
         "relaxations at K = 5 and 10, whose targets have no exact gradient here, a mark is what 100 draws say, hollow "
         "where that is only their noise. The mean of the draws is away from its own exact target by more than its "
-        f"noise in {missed} of {len(having)} cases. Medians over 10 data sets; bands are quartiles."
+        f"noise in {missed} of {len(with_target)} cases. Medians over 10 data sets; bands are quartiles."
     )
 
 
@@ -860,7 +869,7 @@ def race_figure() -> Drawn:
     single, several = figure.subplots(1, 2, sharey=True)
     words: dict[int, list[str]] = {}
     others: dict[int, list[str]] = {}
-    times = {}
+    sampled = []
     for cell in cells:
         name, n_samples = cell["cell"]["estimator"], cell["cell"]["n_samples"]
         label, colour, line = ESTIMATORS[name]
@@ -872,11 +881,12 @@ def race_figure() -> Drawn:
         for axes in (single, several) if name == "exact" else (single,) if n_samples == 1 else (several,):
             band(axes, milliseconds, gaps, **style)
         within = np.median(gaps, axis=1) < NEAR
-        since = len(within) - int(np.cumprod(within[::-1]).sum())
+        since = holds_from(within)
         told = "never" if since == len(within) else f"in {milliseconds[since]:.0f} ms"
         words.setdefault(n_samples, []).append(f"{label} {told}")
         if since < len(within):
-            times[f"{label}, S = {n_samples}"] = milliseconds[since]
+            if name != "exact":
+                sampled.append((milliseconds[since], f"{label}, S = {n_samples}"))
             others.setdefault(n_samples, []).append(f"{label} {np.sum(gaps[-1] > NEAR)}")
     for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
         axes.set(xscale="log", yscale="log", xlabel="processor time, ms; 20 data sets at once", title=title)
@@ -891,8 +901,7 @@ def race_figure() -> Drawn:
         "; ".join(f"with S = {n_samples}: {'; '.join(told)}" for n_samples, told in of.items())
         for of in (words, others)
     )
-    sampled = sorted((time, name) for name, time in times.items() if not name.startswith("exact"))
-    (slowest, last), (fastest, first) = sampled[-1], sampled[0]
+    (fastest, first), (slowest, last) = min(sampled), max(sampled)
     return figure, (
         f"Of the estimators that sample z and bring the median bound to stay within {NEAR} nats per point of the best "
         f"that any reached on the data set, the fastest is {first}, in {fastest:.0f} ms of processor time, the slowest "
