@@ -75,11 +75,12 @@ def scored(log_likelihoods: np.ndarray, stds: np.ndarray, best: int | None = Non
         stds: `[R, K, 2]`.
         best: the restart that it would choose, by default the most likely without a degenerate component.
     """
-    degenerate = gmm_vi.is_degenerate(stds, gmm_vi.Settings.variance_floor)
-    restarts = [None if bad else float(score) for score, bad in zip(log_likelihoods, degenerate, strict=True)]
+    restarts = [cells.sound(float(score), each) for score, each in zip(log_likelihoods, stds, strict=True)]
     if best is None:
-        best = int(np.where(degenerate, -np.inf, log_likelihoods).argmax())
-    return {"answer": restarts[best], "restarts": restarts}
+        answer = max((score for score in restarts if score is not None), default=None)
+    else:
+        answer = restarts[best]
+    return {"answer": answer, "restarts": restarts}
 
 
 def fit_cell(cell: gmm_sweep.Cell, settings: Settings) -> dict[str, Any]:
