@@ -108,12 +108,12 @@ def parse(argv: list[str] | None, description: str, base: type) -> tuple[type, l
 def main(
     argv: list[str] | None = None,
     description: str = __doc__,
-    settings: type[gmvae.Settings] = gmvae.Settings,
+    settings: type[gmvae.Settings] | None = None,
     training: type[gmvae.Training] = Training,
 ) -> None:
-    """The command line, with settings and training of this study or another."""
+    """The command line, with gmvae.py's settings and this study's training, or those of another."""
     gmvae.Training = training
-    gmvae.Settings, rest = parse(argv, description, settings)
+    gmvae.Settings, rest = parse(argv, description, settings or gmvae.Settings)
     gmvae.main(rest)
 
 
