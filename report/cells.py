@@ -44,6 +44,11 @@ def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return (points - centres[:, None]) / scales[:, None], centres, scales
 
 
+def sound(score: float, stds: np.ndarray) -> float | None:
+    """A log-likelihood, or None where the fit, of standard deviations `[K, 2]`, has a degenerate component."""
+    return None if gmm_vi.is_degenerate(stds, gmm_vi.Settings.variance_floor) else score
+
+
 def fit_data_sets(
     standardized: np.ndarray, settings: gmm_vi.Settings, kind: type[gmm_vi.Training] = gmm_vi.Training
 ) -> tuple[gmm_vi.Training, np.ndarray, dict[str, float]]:

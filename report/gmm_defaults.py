@@ -59,11 +59,6 @@ class Settings(gmm_sweep.Settings):
     restarts: int = setting(5)
 
 
-def sound(score: float, fit: gmm_vi.Parameters) -> float | None:
-    """A log-likelihood, or None where the fit has a degenerate component."""
-    return None if gmm_vi.is_degenerate(fit.stds, gmm_vi.Settings.variance_floor) else score
-
-
 @functools.cache
 def data_sets(n: int, settings: Settings) -> tuple[np.ndarray, list[float | None]]:
     """Standardised points of the sweep's data sets `[D, N, 2]`, and EM's log-likelihood on each."""
@@ -71,9 +66,8 @@ def data_sets(n: int, settings: Settings) -> tuple[np.ndarray, list[float | None
     standardized, _, _ = cells.standardize(points)
     large = n >= settings.large_n
     given = gmm_vi.Settings(em_starts=settings.large_n_em_starts if large else gmm_vi.Settings.em_starts)
-    ems = [gmm_vi.fit_em(x, given) for x in standardized]
-    scores = [em.score(x) for em, x in zip(ems, standardized, strict=True)]
-    return standardized, [sound(score, gmm_vi.em_parameters(em)) for score, em in zip(scores, ems, strict=True)]
+    ems = [(gmm_vi.fit_em(x, given), x) for x in standardized]
+    return standardized, [cells.sound(em.score(x), gmm_vi.em_parameters(em).stds) for em, x in ems]
 
 
 def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def fit_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     results = []
     for d, (x, em) in enumerate(zip(standardized, ems, strict=True)):
         scores = gmm_vi.evaluate(training, (d, int(best[d])), x)
-        results.append({"estimate": sound(scores["log_likelihood"], scores["parameters"]), "em": em})
+        results.append({"estimate": cells.sound(scores["log_likelihood"], scores["parameters"].stds), "em": em})
     return {"seconds": seconds["nvil"], "data_sets": results}
 
 

@@ -424,8 +424,8 @@ def measure(cell: Cell, settings: Settings) -> dict[str, Any]:
     temperatures = TEMPERATURES if cell.n_samples == 1 else (0.5,)
     targets = dict.fromkeys(UNBIASED, exact)
     scale = np.sqrt(np.maximum(single.normalization.variance.numpy(), 1.0))
-    targets["normalised"] = {"model": exact["model"], "posterior": exact["posterior"] / scale}
-    targets["sgvb, one-hot"] = {"model": exact["model"], "posterior": np.zeros_like(exact["posterior"])}  # of a score
+    targets["normalised"] = exact | {"posterior": exact["posterior"] / scale}
+    targets["sgvb, one-hot"] = exact | {"posterior": np.zeros_like(exact["posterior"])}  # the mean of a score
     targets |= {"vimco": gradients(single, single.vimco_target), "rws": gradients(single, single.rws_target)}
     if cell.k <= 3:
         bounds = {"concrete": single.concrete_bound, "gumbel-softmax": single.gumbel_softmax_bound}

@@ -33,7 +33,7 @@ OUT = ROOT / "plots" / "gmm-study"
 WIDTH = 6.9  # inches, of a page's text
 CLOSE = 1e-3  # nats per point: as good as
 NEAR = 0.01  # nats per point, of a race's end
-AXIS_WORDS = {
+AXIS_WORDS = {  # of the truth
     "k": "number of components",
     "separation": "separation of the means",
     "weight_ratio": "range of the weights",
@@ -64,34 +64,45 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def band(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], shade: float = 0.2, **style: Any) -> None:
-    """Median and quartiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
-    low, middle, high = quartiles(values)
+def band(
+    axes: Axes,
+    x: Sequence[float],
+    values: Sequence[Sequence[float]],
+    shade: float = 0.2,
+    ends: tuple[float, float] = (0.25, 0.75),
+    **style: Any,
+) -> None:
+    """Median and two quantiles over data sets: a row of values for each x; the shade of many bands is to be lighter."""
+    low, middle, high = quantiles(values, ends)
     (line,) = axes.plot(x, middle, **style)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=shade, linewidth=0)
 
 
 def span(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
     """Median and range of a row of few values for each x."""
-    (line,) = axes.plot(x, np.median(values, axis=1), marker=".", **style)
-    axes.fill_between(x, np.min(values, axis=1), np.max(values, axis=1), color=line.get_color(), alpha=0.2, linewidth=0)
+    band(axes, x, values, ends=(0, 1), marker=".", **style)
 
 
-def quartiles(values: Sequence[Sequence[float]]) -> np.ndarray:
-    """Of each row, `[3, rows]`."""
-    return np.array([np.quantile(row, (0.25, 0.5, 0.75)) for row in values]).T
+def quantiles(values: Sequence[Sequence[float]], ends: tuple[float, float] = (0.25, 0.75)) -> np.ndarray:
+    """Two quantiles of each row, its quartiles by default, and the median between them, `[3, rows]`."""
+    return np.array([np.quantile(row, (ends[0], 0.5, ends[1])) for row in values]).T
 
 
 def crosses(axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], **style: Any) -> None:
-    """The same as crosses with bars."""
-    low, middle, high = quartiles(values)
+    """Median and quartiles as crosses with bars."""
+    low, middle, high = quantiles(values)
     axes.errorbar(x, middle, yerr=(middle - low, high - middle), fmt="x", markersize=3.5, elinewidth=0.6, **style)
+
+
+def wilson(counts: Sequence[int], total: int) -> np.ndarray:
+    """95 % intervals (Wilson) of shares of a total, %, `[2, counts]`."""
+    intervals = [binomtest(count, total).proportion_ci(method="wilson") for count in counts]
+    return 100 * np.array([(each.low, each.high) for each in intervals]).T
 
 
 def shares(axes: Axes, x: Sequence[float], counts: Sequence[int], total: int, **style: Any) -> None:
     """How many of the data sets at each x, %, with 95 % intervals (Wilson)."""
-    intervals = [binomtest(count, total).proportion_ci(method="wilson") for count in counts]
-    low, high = 100 * np.array([(each.low, each.high) for each in intervals]).T
+    low, high = wilson(counts, total)
     (line,) = axes.plot(x, 100 * np.divide(counts, total), **style)
     axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
 
@@ -145,6 +156,17 @@ def solved(data_set: dict[str, Any], name: str) -> bool:
     return sound and data_set["log_likelihood"][name] > best_known(data_set) - CLOSE
 
 
+def median_errors(axis: str, parameter: str, fit: str = "estimate") -> list[float]:
+    """The median over data sets of an error, at each value of an axis of the sweep."""
+    _, data_sets = sweep(axis)
+    return [float(np.median([d["errors"][fit][parameter] for d in row])) for row in data_sets]
+
+
+def advantage(of: dict[str, Any], fit: str, other: str) -> float:
+    """The log-likelihood of a fit less that of another, nats per point."""
+    return of["log_likelihood"][fit] - of["log_likelihood"][other]
+
+
 def n_figure() -> Drawn:
     """Errors, likelihood and clusters against N."""
     n, data_sets = sweep("n")
@@ -159,8 +181,7 @@ def n_figure() -> Drawn:
     errors.set(xscale="log", yscale="log", ylabel="RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)")
     errors.legend(ncols=2, handlelength=1.2, columnspacing=0.8)
     for fit, style in FITS.items():
-        gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, n, gains, **style)
+        band(likelihood, n, [[advantage(d, fit, "truth") for d in row] for row in data_sets], **style)
     likelihood.plot(n, np.divide(14 / 2, n), color="0.6", linestyle=":", label="parameters / $2N$")
     likelihood.set_yscale("symlog", linthresh=1e-4)
     likelihood.axhspan(-1e-4, 1e-4, color="0.93", linewidth=0)
@@ -173,26 +194,24 @@ def n_figure() -> Drawn:
     rand.legend()
     for axes in (errors, likelihood, rand):
         axes.set_xlabel(LABELS["n"])
-    first, last = (np.median([d["errors"]["estimate"]["means"] for d in row]) for row in (data_sets[0], data_sets[-1]))
-    slope = np.polyfit(
-        np.log(n[1:]), [np.log(np.median([d["errors"]["estimate"]["means"] for d in row])) for row in data_sets[1:]], 1
-    )[0]
+    means = median_errors("n", "means")
+    slope = np.polyfit(np.log(n[1:]), np.log(means[1:]), 1)[0]
     every = [d for row in data_sets for d in row]
+    nvil, em = (sum(solved(d, fit) for d in every) for fit in FITS)
     times = [
         np.median([d["errors"]["estimate"][name] / d["errors"]["em"][name] for d in data_sets[-1]])
         for name in PARAMETERS
     ]
-    behind = n[-1] * np.median([d["log_likelihood"]["em"] - d["log_likelihood"]["estimate"] for d in data_sets[-1]])
+    behind = n[-1] * np.median([advantage(d, "em", "estimate") for d in data_sets[-1]])
     return figure, (
         f"Errors of the means fall as N to the power of {slope:.2f} from N = {n[1]} on: in the median from "
-        f"{first:.2f} at N = {n[0]} to {last:.4f} of their components' standard deviations at {n[-1]:,}. NVIL came "
-        f"within 1e-3 nats per point of the best known likelihood on {sum(solved(d, 'estimate') for d in every)} of "
-        f"{len(every)} data sets, the best EM run on {sum(solved(d, 'em') for d in every)}; at N = {n[-1]:,}, where "
-        f"that is no fine measure, the log-likelihood of all points is {behind:.1f} nats below EM's, which sees all "
-        f"points at every step, and the errors of weights, means and standard deviations are in the median "
-        f"{listed([f'{each:.1f}' for each in times])} times EM's: the noise of batches. The mixtures are the same for "
-        "every N. In the grey the axis is linear; bands and bars are quartiles over 20 data sets, from N = 10,000 on "
-        "over the first 5."
+        f"{means[0]:.2f} at N = {n[0]} to {means[-1]:.4f} of their components' standard deviations at {n[-1]:,}. NVIL "
+        f"came within 1e-3 nats per point of the best known likelihood on {nvil} of {len(every)} data sets, the best "
+        f"EM run on {em}; at N = {n[-1]:,}, where that is no fine measure, the log-likelihood of all points is "
+        f"{behind:.1f} nats below EM's, which sees all points at every step, and the errors of weights, means and "
+        f"standard deviations are in the median {listed([f'{each:.1f}' for each in times])} times EM's: the noise of "
+        "batches. The mixtures are the same for every N. In the grey the axis is linear; bands and bars are quartiles "
+        "over 20 data sets, from N = 10,000 on over the first 5."
     )
 
 
@@ -207,11 +226,10 @@ def plot_solved(axes: Axes, x: Sequence[float], data_sets: Sequence[Sequence[dic
 
 def truth_figure() -> Drawn:
     """Errors, optima and clusters against K and the true parameters."""
-    axes_names = ("k", "separation", "weight_ratio", "std_ratio", "anisotropy")
     figure = Figure(figsize=(WIDTH, 6.2))
-    grid = figure.subplots(4, len(axes_names), sharey="row", sharex="col")
+    grid = figure.subplots(4, len(AXIS_WORDS), sharey="row", sharex="col")
     words = []
-    for column, name in zip(grid.T, axes_names, strict=True):
+    for column, (name, word) in zip(grid.T, AXIS_WORDS.items(), strict=True):
         x, data_sets = sweep(name)
         errors, optima, rand, divergence = column
         for i, (parameter, label) in enumerate(PARAMETERS.items()):
@@ -238,9 +256,8 @@ def truth_figure() -> Drawn:
             divergence.set_xticks([value for value in x if np.log2(value).is_integer()])
             divergence.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         every = [d for row in data_sets for d in row]
-        words.append(
-            f"{sum(solved(d, 'estimate') for d in every)} and {sum(solved(d, 'em') for d in every)} of {len(every)}"
-        )
+        nvil, em = (sum(solved(d, fit) for d in every) for fit in FITS)
+        words.append(f"{word} {nvil} and {em} of {len(every)}")
     for row, label in zip(
         grid,
         (
@@ -257,39 +274,30 @@ def truth_figure() -> Drawn:
     }
     figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
     x, data_sets = sweep("separation")
-    near, far = data_sets[0], data_sets[-1]
-    error = [np.median([d["errors"]["estimate"]["means"] for d in row]) for row in (near, far)]
-    singles = [np.median([found(d) for d in row]) for row in (near, far)]
+    singles = [np.median([found(d) for d in row]) for row in (data_sets[0], data_sets[-1])]
     # The cells where nothing is changed are the same on every axis.
     distinct = {
-        str(cell["cell"]): cell["data_sets"] for name in axes_names for cell in read(f"gmm-sweep/{name}")["cells"]
+        str(cell["cell"]): cell["data_sets"] for name in AXIS_WORDS for cell in read(f"gmm-sweep/{name}")["cells"]
     }
     every = [d for row in distinct.values() for d in row]
     unfinished = sum(not d["em_converged"] for d in every)
-    counts = "; ".join(f"{AXIS_WORDS[name]} {count}" for name, count in zip(axes_names, words, strict=True))
-    ranges = {name: median_errors(name, "means") for name in axes_names}
-    factors = {name: max(errors) / min(errors) for name, errors in ranges.items()}
+    means = {name: median_errors(name, "means") for name in AXIS_WORDS}
+    factors = {name: max(errors) / min(errors) for name, errors in means.items()}
     most = max(factors, key=factors.__getitem__)
     rest = max(factor for name, factor in factors.items() if name != most)
     return figure, (
         f"Of what is changed here the {AXIS_WORDS[most]} counts most: along it the median error of the means varies by "
         f"a factor of {factors[most]:.0f}, along no other by more than {rest:.1f}. From a separation of {x[0]} to "
-        f"{x[-1]} it goes from {error[0]:.2f} to "
-        f"{error[1]:.3f} of their components' standard deviations, and the median share of restarts within 1e-3 nats "
-        f"per point of the best known likelihood from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the "
-        f"best restart and the best EM run came as near: {counts}. What EM missed is "
-        "NVIL's own best restart; EM from the same starts is compared apart. EM here is "
-        f"scikit-learn's as users have it: {gmm_vi.Settings.em_starts} starts, at most 1,000 iterations, in which its "
-        f"best run did not converge on {unfinished} of the {len(every)} distinct data sets. N = 500; only the closest "
-        "pair of means is at the given separation, so that at large K most are farther apart; bands and bars are "
-        "quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of data sets."
+        f"{x[-1]} it goes from {means['separation'][0]:.2f} to {means['separation'][-1]:.3f} of their components' "
+        "standard deviations, and the median share of restarts within 1e-3 nats per point of the best known likelihood "
+        f"from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the best restart and the best EM run came as "
+        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart; EM from the same starts is compared "
+        f"apart. EM here is scikit-learn's as users have it: {gmm_vi.Settings.em_starts} starts, at most 1,000 "
+        f"iterations, in which its best run did not converge on {unfinished} of the {len(every)} distinct data sets. N "
+        "= 500; only the closest pair of means is at the given separation, so that at large K most are farther apart; "
+        "bands and bars are quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of "
+        "data sets."
     )
-
-
-def median_errors(axis: str, parameter: str, fit: str = "estimate") -> list[float]:
-    """The median over data sets of an error, at each value of an axis of the sweep."""
-    _, data_sets = sweep(axis)
-    return [float(np.median([d["errors"][fit][parameter] for d in row])) for row in data_sets]
 
 
 STARTS = {  # label, marker
@@ -325,11 +333,10 @@ def starts_figure() -> Drawn:
     figure = Figure(figsize=(WIDTH, 2.4))
     axes = figure.subplots()
     for i, (name, (label, marker)) in enumerate(STARTS.items()):
-        intervals = [binomtest(count, n_data_sets).proportion_ci(method="wilson") for count in counts[name]]
-        share = 100 * np.divide(counts[name], n_data_sets)
-        bars = [share - [100 * each.low for each in intervals], [100 * each.high for each in intervals] - share]
+        share, (low, high) = 100 * np.divide(counts[name], n_data_sets), wilson(counts[name], n_data_sets)
         at = np.arange(len(separations)) + 0.1 * (i - (len(STARTS) - 1) / 2)
-        axes.errorbar(at, share, yerr=bars, fmt=marker, color=utils.COLOURS[i], elinewidth=0.8, label=label)
+        style = {"fmt": marker, "color": utils.COLOURS[i], "elinewidth": 0.8, "label": label}
+        axes.errorbar(at, share, yerr=(share - low, high - share), **style)
     axes.set(xlabel=LABELS["separation"], ylabel="best optimum found,\n% of data sets", ylim=(0, 105))
     axes.set_xticks(np.arange(len(separations)), [f"{each:g}" for each in separations])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -360,6 +367,12 @@ def default_gaps(cell: dict[str, Any]) -> list[float]:
     return gaps
 
 
+def told_work(cell: dict[str, Any]) -> str:
+    """The steps of a cell of gmm-defaults, and the points of its batches where they are not all, in words."""
+    of = cell["cell"]
+    return f"{of['steps']:,} steps" + (f" of {of['batch_size']:,} points" if of["batch_size"] < of["n"] else "")
+
+
 def defaults_figure() -> Drawn:
     """The loss of likelihood against step size, steps and batch size, at few and at many points."""
     cells = read("gmm-defaults")["cells"]
@@ -368,12 +381,11 @@ def defaults_figure() -> Drawn:
     words = []
     for axes, n in zip(figure.subplots(1, len(sizes)), sizes, strict=True):
         of_n = [cell for cell in cells if cell["cell"]["n"] == n]
-        for i, work in enumerate(dict.fromkeys((c["cell"]["steps"], c["cell"]["batch_size"]) for c in of_n)):
-            steps, batch_size = work
-            chosen = [c for c in of_n if (c["cell"]["steps"], c["cell"]["batch_size"]) == work]
-            label = f"{steps:,} steps" + (f" of {batch_size:,} points" if batch_size < n else "")
-            rates = [c["cell"]["learning_rate"] for c in chosen]
-            band(axes, rates, [default_gaps(c) for c in chosen], marker=".", color=utils.COLOURS[i], label=label)
+        for i, work in enumerate(dict.fromkeys(map(told_work, of_n))):
+            chosen = [cell for cell in of_n if told_work(cell) == work]
+            rates = [cell["cell"]["learning_rate"] for cell in chosen]
+            gaps = [default_gaps(cell) for cell in chosen]
+            band(axes, rates, gaps, marker=".", color=utils.COLOURS[i], label=work)
         axes.set(xscale="log", yscale="log", xlabel="first step size", title=f"N = {n:,}")
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.minorticks_off()
@@ -388,13 +400,7 @@ def defaults_figure() -> Drawn:
 
 def told_default(cells: list[dict[str, Any]]) -> str:
     """How far the default is from the best setting at an N, in words."""
-    gmm = gmm_vi.Settings
     n, count = cells[0]["cell"]["n"], len(cells[0]["data_sets"])
-
-    def named(cell: dict[str, Any]) -> str:
-        of = cell["cell"]
-        batch = f" of {of['batch_size']:,} points" if of["batch_size"] < n else ""
-        return f"a first step size of {of['learning_rate']:g} and {of['steps']:,} steps{batch}"
 
     def near(cell: dict[str, Any]) -> int:
         return int(np.sum(np.array(default_gaps(cell)) < CLOSE * n))
@@ -403,7 +409,7 @@ def told_default(cells: list[dict[str, Any]]) -> str:
         return float(np.median(default_gaps(cell)))
 
     def same(cell: dict[str, Any], *names: str) -> bool:
-        return all(cell["cell"][name] == getattr(gmm, name) for name in names)
+        return all(cell["cell"][name] == getattr(gmm_vi.Settings, name) for name in names)
 
     (default,) = (cell for cell in cells if same(cell, "learning_rate", "steps", "batch_size"))
     as_cheap = [cell for cell in cells if same(cell, "steps", "batch_size")]
@@ -415,7 +421,9 @@ def told_default(cells: list[dict[str, Any]]) -> str:
         if other is default:
             verdict += "is the default"
         else:
-            verdict += f"has {named(other)}, {near(other)} of {count} and {loss(other):.2g} nats"
+            rate = other["cell"]["learning_rate"]
+            verdict += f"has a first step size of {rate:g} and {told_work(other)}, "
+            verdict += f"{near(other)} of {count} and {loss(other):.2g} nats"
     return verdict + f", {best['seconds'] / default['seconds']:.1f} times the training time of the default."
 
 
@@ -425,8 +433,7 @@ def fitted_k_figure() -> Drawn:
     figure = Figure(figsize=(WIDTH, 2.1))
     likelihood, optima, rand = figure.subplots(1, 3)
     for fit, style in FITS.items():
-        gains = [[d["log_likelihood"][fit] - d["log_likelihood"]["truth"] for d in row] for row in data_sets]
-        band(likelihood, k, gains, **style)
+        band(likelihood, k, [[advantage(d, fit, "truth") for d in row] for row in data_sets], **style)
     plot_solved(optima, k, data_sets)
     likelihood.axhline(0, color="0.6", linewidth=0.8)
     likelihood.set_yscale("symlog", linthresh=0.01)
@@ -443,7 +450,7 @@ def fitted_k_figure() -> Drawn:
         axes.set(xlabel=LABELS["fitted_k"], ylabel=label)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=6, ncols=2)  # above the axes
     few, right, many = (np.median([d["ari"]["estimate"] for d in data_sets[i]]) for i in (1, 2, 5))
-    gain = np.median([d["log_likelihood"]["estimate"] - d["log_likelihood"]["truth"] for d in data_sets[5]])
+    gain = np.median([advantage(d, "estimate", "truth") for d in data_sets[5]])
     missed = [(name, sum(not solved(d, name) for d in data_sets[5])) for name in ("estimate", "em")]
     return figure, (
         f"The adjusted Rand index is {few:.2f} with two fitted components, {right:.2f} with three and {many:.2f} with "
@@ -476,6 +483,14 @@ def at_the_bound(separation: float, data_sets: int, studies: int = 1000) -> dict
 FOLLOWING = 1.1  # RMS error over the bound's
 
 
+def limit_cells() -> dict[float, dict[int, dict[str, Any]]]:
+    """The cells of gmm-limit by separation and N, ascending."""
+    found: dict[float, dict[int, dict[str, Any]]] = {}
+    for cell in sorted(read("gmm-limit")["cells"], key=lambda cell: (cell["cell"]["separation"], cell["cell"]["n"])):
+        found.setdefault(cell["cell"]["separation"], {})[cell["cell"]["n"]] = cell
+    return found
+
+
 def follows_bound(cell: dict[str, Any], fit: str) -> bool:
     """Whether a fit's RMS error is within a tenth of the bound by the upper end of its interval, and the interval of
     its coverage reaches 95 %."""
@@ -485,19 +500,17 @@ def follows_bound(cell: dict[str, Any], fit: str) -> bool:
 
 def limit_follows(fit: str) -> str:
     """From which N on a fit follows the bound, at which separations."""
-    cells = read("gmm-limit")["cells"]
-    n = sorted({cell["cell"]["n"] for cell in cells})
     of_words: dict[str, list[str]] = {}
-    for separation in sorted({cell["cell"]["separation"] for cell in cells}):
-        chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
-        of_words.setdefault(follows(n, [follows_bound(chosen[each], fit) for each in n]), []).append(f"{separation:g}")
+    for separation, of_n in limit_cells().items():
+        words = from_which(list(of_n), [follows_bound(cell, fit) for cell in of_n.values()])
+        of_words.setdefault(words, []).append(f"{separation:g}")
     return listed([f"{words} at a separation of {listed(separations)}" for words, separations in of_words.items()])
 
 
 def limit_figure() -> Drawn:
     """Error, bias and coverage of a maximum of the likelihood against N, beside the Cramér-Rao bound, and NVIL's."""
-    cells, config = read("gmm-limit")["cells"], read("gmm-limit")["config"]
-    separations = sorted({cell["cell"]["separation"] for cell in cells})
+    separations, config = limit_cells(), read("gmm-limit")["config"]
+    cells = [cell for of_n in separations.values() for cell in of_n.values()]
     n = sorted({cell["cell"]["n"] for cell in cells})
     figure = Figure(figsize=(WIDTH, 4.4))
     (medians, squares), (biases, coverages) = figure.subplots(2, 2)
@@ -510,8 +523,7 @@ def limit_figure() -> Drawn:
         axes.axhspan(*limits[name], color="0.85", linewidth=0, label="at the bound, 95 %")
     told: dict[str, list[str]] = {name: [] for name in ("first", *ratios, "worst", "ours", "coverage", "biased")}
     behind = 0.0
-    for separation, alone, colour in zip(separations, chance, utils.COLOURS, strict=False):
-        chosen = {cell["cell"]["n"]: cell for cell in cells if cell["cell"]["separation"] == separation}
+    for (separation, chosen), alone, colour in zip(separations.items(), chance, utils.COLOURS, strict=False):
         bound = np.array([list(chosen[each]["bound"].values()) for each in n])
         mle, ours = (
             {
@@ -601,9 +613,14 @@ def limit_figure() -> Drawn:
     )
 
 
-def follows(n: Sequence[int], reached: Sequence[bool]) -> str:
-    """From which N on a band is reached, in words."""
-    since = len(n) - int(np.cumprod(np.array(reached)[::-1]).sum())
+def holds_from(holds: Sequence[bool]) -> int:
+    """From which index on something holds to the end; the length where it does not hold there."""
+    return len(holds) - int(np.cumprod(holds[::-1]).sum())
+
+
+def from_which(n: Sequence[int], holds: Sequence[bool]) -> str:
+    """From which N on something holds, in words."""
+    since = holds_from(holds)
     return "nowhere" if since == len(n) else "from the first" if since == 0 else f"from N = {n[since]:,} on"
 
 
@@ -667,7 +684,7 @@ def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **st
     rest = [(at, value, clear) for at, value, clear, each in zip(x, values, above, known, strict=True) if not each]
     if rest:
         marked(axes, *zip(*rest, strict=True), color=style["color"], linestyle="")
-    low, _, high = quartiles([each["exact_bias"] if exact else [np.nan] for each, exact in zip(of, known, strict=True)])
+    low, _, high = quantiles([each["exact_bias"] if exact else [np.nan] for each, exact in zip(of, known, strict=True)])
     axes.fill_between(x, low, high, color=style["color"], alpha=0.1, linewidth=0)
 
 
@@ -720,9 +737,9 @@ def sgvb_figure() -> Drawn:
     )
 
 
-def signal_to_noise(name: str, moment: str = "midway") -> float:
-    """The norm of an estimator's target's gradient for q over the standard deviation, at K = 3 and 5 samples."""
-    (cell,) = estimator_cells(k=3, n_samples=5, moment=moment)
+def signal_to_noise(name: str) -> float:
+    """The norm of an estimator's target's gradient for q over the standard deviation, midway at K = 3 and 5 samples."""
+    (cell,) = estimator_cells(k=3, n_samples=5, moment="midway")
     of = cell["estimators"][name]["posterior"]
     return float(np.median(np.array(of["target_norm"]) / np.sqrt(of["variance"])))
 
@@ -750,18 +767,16 @@ def estimators_figure(versus: str, part: str) -> Drawn:
     for row, label in zip(grid, ("std, nats per point", "bias, nats per point", "cosine to the exact"), strict=True):
         row[0].set_ylabel(label)
     handles, labels = grid[2, 0].get_legend_handles_labels()
-    mark = Line2D([], [], color="0.3", linestyle="", marker="o", markersize=3.5)
-    hollow = Line2D([], [], color="0.3", linestyle="", marker="o", markersize=3.5, markerfacecolor="white")
-    figure.legend(
-        [*handles, mark, hollow], [*labels, "bias of the draws", "their noise"], loc="outside upper center", ncols=4
-    )
-    having = [
+    style = {"color": "0.3", "linestyle": "", "marker": "o", "markersize": 3.5}
+    handles += [Line2D([], [], markerfacecolor=face, **style) for face in ("0.3", "white")]
+    figure.legend(handles, [*labels, "bias of the draws", "their noise"], loc="outside upper center", ncols=4)
+    with_target = [
         each[part]
         for cell in estimator_cells(**fixed)
         for name, each in cell["estimators"].items()
         if name != "exact" and each[part]["target_bias"] is not None
     ]
-    missed = sum(bias_above_noise(each, "target_bias")[1] for each in having)
+    missed = sum(bias_above_noise(each, "target_bias")[1] for each in with_target)
     if versus == "samples":
         (cell,) = estimator_cells(k=3, n_samples=5, moment="midway")
         variance = {name: np.array(each[part]["variance"]) for name, each in cell["estimators"].items()}
@@ -802,7 +817,7 @@ def estimators_figure(versus: str, part: str) -> Drawn:
         "exact gradient of what an estimator targets from the bound's; where that is 0 by derivation, and for "
         "relaxations at K = 5 and 10, whose targets have no exact gradient here, a mark is what 100 draws say, hollow "
         "where that is only their noise. The mean of the draws is away from its own exact target by more than its "
-        f"noise in {missed} of {len(having)} cases. Medians over 10 data sets; bands are quartiles."
+        f"noise in {missed} of {len(with_target)} cases. Medians over 10 data sets; bands are quartiles."
     )
 
 
@@ -824,7 +839,7 @@ def cost_figure() -> Drawn:
     for axes, (moment, cell) in zip(panels, cells.items(), strict=True):
         for i, part in enumerate(("posterior", "model")):
             products = np.array([times[name] * np.array(cell[name][part]["variance"]) for name in names])
-            low, middle, high = np.quantile(products, (0.25, 0.5, 0.75), axis=1)
+            low, middle, high = quantiles(products)
             y = np.arange(len(names)) + 0.15 * (2 * i - 1)
             style = {"fmt": "os"[i], "color": utils.COLOURS[i], "markersize": 4, "elinewidth": 1, "label": part}
             axes.errorbar(middle, y, xerr=(middle - low, high - middle), **style)
@@ -854,7 +869,7 @@ def race_figure() -> Drawn:
     single, several = figure.subplots(1, 2, sharey=True)
     words: dict[int, list[str]] = {}
     others: dict[int, list[str]] = {}
-    times = {}
+    sampled = []
     for cell in cells:
         name, n_samples = cell["cell"]["estimator"], cell["cell"]["n_samples"]
         label, colour, line = ESTIMATORS[name]
@@ -866,11 +881,12 @@ def race_figure() -> Drawn:
         for axes in (single, several) if name == "exact" else (single,) if n_samples == 1 else (several,):
             band(axes, milliseconds, gaps, **style)
         within = np.median(gaps, axis=1) < NEAR
-        since = len(within) - int(np.cumprod(within[::-1]).sum())
+        since = holds_from(within)
         told = "never" if since == len(within) else f"in {milliseconds[since]:.0f} ms"
         words.setdefault(n_samples, []).append(f"{label} {told}")
         if since < len(within):
-            times[f"{label}, S = {n_samples}"] = milliseconds[since]
+            if name != "exact":
+                sampled.append((milliseconds[since], f"{label}, S = {n_samples}"))
             others.setdefault(n_samples, []).append(f"{label} {np.sum(gaps[-1] > NEAR)}")
     for axes, title in ((single, "$S = 1$"), (several, "$S = 5$, and gmm_vi.py's $S = 2$")):
         axes.set(xscale="log", yscale="log", xlabel="processor time, ms; 20 data sets at once", title=title)
@@ -885,8 +901,7 @@ def race_figure() -> Drawn:
         "; ".join(f"with S = {n_samples}: {'; '.join(told)}" for n_samples, told in of.items())
         for of in (words, others)
     )
-    sampled = sorted((time, name) for name, time in times.items() if not name.startswith("exact"))
-    (slowest, last), (fastest, first) = sampled[-1], sampled[0]
+    (fastest, first), (slowest, last) = min(sampled), max(sampled)
     return figure, (
         f"Of the estimators that sample z and bring the median bound to stay within {NEAR} nats per point of the best "
         f"that any reached on the data set, the fastest is {first}, in {fastest:.0f} ms of processor time, the slowest "
@@ -981,10 +996,9 @@ def real_figure() -> Drawn:
         columns = [column.replace("_", " ") for column in gmm_real.DATA[name][1]]
         axes.set(xlabel=columns[0], ylabel=columns[1], title=f"{name}, {len(points)} points")
         axes.legend()
-        gap = metrics["log_likelihood"]["estimate"] - metrics["log_likelihood"]["em"]
         words.append(
-            f"{name}: {gap:+.1e} nats per point against EM, adjusted Rand index {metrics['ari']:.2f} against the "
-            "classes"
+            f"{name}: {advantage(metrics, 'estimate', 'em'):+.1e} nats per point against EM, adjusted Rand index "
+            f"{metrics['ari']:.2f} against the classes"
         )
     return figure, f"Real points, K = 3: {'; '.join(words)}. Ellipses are at two standard deviations."
 
@@ -1045,17 +1059,9 @@ def scale_figure() -> Drawn:
     )
 
 
-def advantage(cell: dict[str, Any], fit: str, other: str) -> float:
-    """The log-likelihood of a fit less that of another, nats per point."""
-    return cell["log_likelihood"][fit] - cell["log_likelihood"][other]
-
-
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[], Drawn]]] = {  # with the results that each needs
     "n": (("gmm-sweep/n",), n_figure),
-    "truth": (
-        tuple(f"gmm-sweep/{axis}" for axis in ("k", "separation", "weight_ratio", "std_ratio", "anisotropy")),
-        truth_figure,
-    ),
+    "truth": (tuple(f"gmm-sweep/{axis}" for axis in AXIS_WORDS), truth_figure),
     "fitted-k": (("gmm-sweep/fitted_k",), fitted_k_figure),
     "starts": (("gmm-starts",), starts_figure),
     "defaults": (("gmm-defaults",), defaults_figure),

@@ -19,6 +19,7 @@ metrics.json has for each separation, for each data set and each fit:
     restarts    of each restart; both null where a component is degenerate, that is, shrank onto a point or a line
 """
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +76,12 @@ def scored(log_likelihoods: np.ndarray, stds: np.ndarray, best: int | None = Non
         stds: `[R, K, 2]`.
         best: the restart that it would choose, by default the most likely without a degenerate component.
     """
-    degenerate = gmm_vi.is_degenerate(stds, gmm_vi.Settings.variance_floor)
-    restarts = [None if bad else float(score) for score, bad in zip(log_likelihoods, degenerate, strict=True)]
+    restarts = [cells.sound(float(score), each) for score, each in zip(log_likelihoods, stds, strict=True)]
     if best is None:
-        best = int(np.where(degenerate, -np.inf, log_likelihoods).argmax())
-    return {"answer": restarts[best], "restarts": restarts}
+        answer = max((score for score in restarts if score is not None), default=None)
+    else:
+        answer = restarts[best]
+    return {"answer": answer, "restarts": restarts}
 
 
 def fit_cell(cell: gmm_sweep.Cell, settings: Settings) -> dict[str, Any]:
@@ -87,32 +89,33 @@ def fit_cell(cell: gmm_sweep.Cell, settings: Settings) -> dict[str, Any]:
     _, points, _ = gmm_sweep.draw_data_sets(cell, settings)
     standardized, _, _ = cells.standardize(points)
     results: list[dict[str, Any]] = [{} for _ in points]
-    ends = None
+    given = gmm_vi.Settings(
+        k=cell.fitted_k,
+        restarts=settings.restarts,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    ends = {}
     for name, (kind, all_points) in FITS.items():
-        fitted = gmm_vi.Settings(
-            k=cell.fitted_k,
-            restarts=settings.restarts,
-            steps=settings.steps,
-            batch_size=cell.n if all_points else settings.batch_size,
-            seed=settings.seed,
-        )
+        fitted = dataclasses.replace(given, batch_size=cell.n) if all_points else given
         training, best, _ = cells.fit_data_sets(standardized, fitted, kind)
         log_likelihoods = training.measure(training.points)[0].numpy()
         logits, means, logstds = (each.numpy().astype(float) for each in training.mixture())
-        mixtures = Parameters(tf.nn.softmax(logits).numpy(), means, np.exp(logstds))  # [D, R, K, ...]
-        ends = ends or mixtures
+        ends[name] = Parameters(tf.nn.softmax(logits).numpy(), means, np.exp(logstds))  # [D, R, K, ...]
         for d, result in enumerate(results):
-            result[name] = scored(log_likelihoods[d], mixtures.stds[d], int(best[d]))
+            result[name] = scored(log_likelihoods[d], ends[name].stds[d], int(best[d]))
     rng = np.random.default_rng([settings.seed, 1])  # of gmm_vi.Training
     for d, (x, result) in enumerate(zip(standardized, results, strict=True)):
-        means, stds = gmm_vi.draw_start(x.astype(np.float32), fitted, rng)
+        means, stds = gmm_vi.draw_start(x.astype(np.float32), given, rng)
         weights = np.full(means.shape[:-1], 1 / cell.fitted_k)
         starts = Parameters(weights, means.astype(float), np.broadcast_to(stds, means.shape).astype(float))
-        for name, mixtures in (("em, starts", starts), ("em, ends", Parameters(*(each[d] for each in ends)))):
+        ends_of_nvil = Parameters(*(each[d] for each in ends["nvil"]))
+        for name, mixtures in (("em, starts", starts), ("em, ends", ends_of_nvil)):
             steps = tf.constant(settings.em_steps)
-            *_, stds, scores = gmm_limit.climb(tf.constant(x), mixtures, fitted.variance_floor, steps)
+            *_, stds, scores = gmm_limit.climb(tf.constant(x), mixtures, given.variance_floor, steps)
             result[name] = scored(scores.numpy(), stds.numpy())
-        em = gmm_vi.fit_em(x, fitted)
+        em = gmm_vi.fit_em(x, given)
         result["em"] = scored(np.array([em.score(x)]), gmm_vi.em_parameters(em).stds[None])
     return {"data_sets": results}
 

@@ -5,6 +5,7 @@ same results, what it shows. A figure whose results are not there yet is left ou
 drawn from those that are there.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from gmm_figures import Drawn, span
+from gmm_figures import WIDTH, Drawn, span
 from matplotlib.figure import Figure
 
 import utils
@@ -21,7 +22,6 @@ import utils
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "report" / "results"
 OUT = ROOT / "plots" / "gmvae-study"
-WIDTH = 6.9  # inches, of a page's text
 VARIANTS = {"default": utils.COLOURS[0], "pure": utils.COLOURS[1], "random-start": "0.45"}
 INGREDIENTS = {
     "nothing": "as it is",
@@ -75,14 +75,20 @@ def likelihood_figure() -> Drawn | None:
         f"Of what is changed here {helps}. At {config['epochs']} epochs of step 3 the default is at "
         f"{mean_and_range([run['test']['nll'] for run in found['nothing']], '.2f')} nats per image; each change by "
         f"itself adds to it: {told}. Dots are seeds, strokes their means; {config['importance_samples']} importance "
-        f"samples."
+        "samples."
     )
+
+
+def inside_runs() -> dict[str, list[dict[str, Any]]]:
+    """The runs of gmvae_inside.py of each variant that has some; nothing without the default's."""
+    found = {name: each for name in VARIANTS if (each := runs(f"gmvae-inside/{name}"))}
+    return found if "default" in found else {}
 
 
 def inside_figure() -> Drawn | None:
     """The parts of the rate, information, components and active units while the model learns."""
-    found = {name: each for name in VARIANTS if (each := runs(f"gmvae-inside/{name}"))}
-    if "default" not in found:
+    found = inside_runs()
+    if not found:
         return None
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots(2, 3).ravel()
@@ -125,8 +131,8 @@ def inside_figure() -> Drawn | None:
 
 def gap_figure() -> Drawn | None:
     """The gap's two parts, and the estimate of log p(x) against the number of samples."""
-    found = {name: each for name in VARIANTS if (each := runs(f"gmvae-inside/{name}"))}
-    if "default" not in found:
+    found = inside_runs()
+    if not found:
         return None
     figure = Figure(figsize=(WIDTH, 2.2))
     parts, estimate, effective = figure.subplots(1, 3)
@@ -186,48 +192,34 @@ def pareto_figure() -> Drawn | None:
         return None
     figure = Figure(figsize=(WIDTH, 2.6))
     accuracy, purity = figure.subplots(1, 2)
-    labels = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
-    for (key, each), colour in zip(found.items(), utils.COLOURS, strict=False):
-        nll = [np.mean([run["test"]["nll"] for run in group]) for group in each.values()]
-        for ax, score in (
-            (accuracy, lambda run: run["test"]["accuracy_model"]),
-            (purity, lambda run: run["sample_purity"]["mean"]),
-        ):
-            means = [100 * np.mean([score(run) for run in group]) for group in each.values()]
-            ax.plot(nll, means, ".-", color=colour, label=f"weight {labels[key]}")
-            for group in each.values():
-                ax.plot(
-                    [run["test"]["nll"] for run in group],
-                    [100 * score(run) for run in group],
-                    ".",
-                    color=colour,
-                    alpha=0.35,
-                    markersize=3,
-                )
-            for x, y, weight in zip(nll, means, each, strict=True):
-                ax.annotate(f"{weight:g}", (x, y), xytext=(3, -7), textcoords="offset points", fontsize=6, color=colour)
+    scores = {
+        "nll": lambda run: run["test"]["nll"],
+        "accuracy": lambda run: 100 * run["test"]["accuracy_model"],
+        "purity": lambda run: 100 * run["sample_purity"]["mean"],
+    }
+    words = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
+    told = []
+    for (key, groups), colour in zip(found.items(), utils.COLOURS, strict=False):
+        values = {name: [[score(run) for run in each] for each in groups.values()] for name, score in scores.items()}
+        means = {name: [np.mean(each) for each in rows] for name, rows in values.items()}
+        dots = {name: list(itertools.chain(*rows)) for name, rows in values.items()}
+        for ax, score in ((accuracy, "accuracy"), (purity, "purity")):
+            ax.plot(means["nll"], means[score], ".-", color=colour, label=f"weight {words[key]}")
+            ax.plot(dots["nll"], dots[score], ".", color=colour, alpha=0.35, markersize=3)
+            for *at, weight in zip(means["nll"], means[score], groups, strict=True):
+                ax.annotate(f"{weight:g}", at, xytext=(3, -7), textcoords="offset points", fontsize=6, color=colour)
+        ends = {name: f"{row[0]:.2f} to {row[-1]:.2f}" for name, row in means.items()}
+        told.append((f"{min(groups):g} to {max(groups):g} {words[key]}", f"{ends['purity']} %", f"{ends['nll']} nats"))
     accuracy.set(ylabel="accuracy by the model's $p(z\\,|\\,x)$ (%)")
     purity.set(ylabel="purity of samples (%)")
     accuracy.legend()
     for ax in (accuracy, purity):
         ax.set_xlabel("$-\\log p(x)$ of test images (nats per image)")
-    by_weight = {key: list(each.values()) for key, each in found.items()}
-
-    def told(key: str, score: str) -> str:
-        low, high = (
-            np.mean([run["test"]["nll"] if score == "nll" else 100 * run["sample_purity"]["mean"] for run in group])
-            for group in (by_weight[key][0], by_weight[key][-1])
-        )
-        return f"{low:.2f} to {high:.2f}"
-
-    ends = {key: list(each) for key, each in found.items()}
+    generation, pull = told
     return figure, (
-        f"From weight {ends['generation_weight'][0]:g} to {ends['generation_weight'][-1]:g} of generated images the "
-        f"samples' purity goes from {told('generation_weight', 'purity')} % and -log p(x) from "
-        f"{told('generation_weight', 'nll')} nats; from weight {ends['pull_weight'][0]:g} to "
-        f"{ends['pull_weight'][-1]:g} of the pull these go from "
-        f"{told('pull_weight', 'purity')} % and {told('pull_weight', 'nll')} nats. Numbers are weights, faint dots "
-        f"seeds."
+        f"From weight {generation[0]} the samples' purity goes from {generation[1]} and -log p(x) from "
+        f"{generation[2]}; from weight {pull[0]} these go from {pull[1]} and {pull[2]}. Numbers are weights, faint "
+        "dots seeds."
     )
 
 

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -30,8 +29,8 @@ import utils
 import tensorflow as tf  # isort: skip
 
 SHARED = Path(__file__).resolve().parent / "runs" / "gmvae-step-1"
-AFTER_STEP_1 = (  # settings that have no part in it, and the number of epochs, which `Training` tells
-    *("epochs", "batch_size", "labels_per_class", "pure", "out", "learning_rate", "refinement_share", "pull_share"),
+AFTER_STEP_1 = (  # settings that have no part in it
+    *("batch_size", "labels_per_class", "pure", "out", "learning_rate", "refinement_share", "pull_share"),
     *("pull_weight", "graph_neighbours", "refinement_batch_size", "cluster_weight", "generation_weight"),
     *("generation_share", "generated_images", "label_weight", "labelled_batch_size", "elastic", "importance_samples"),
     *("train_importance_samples", "judged_samples"),
@@ -57,7 +56,7 @@ class Training(gmvae.Training):
     def shared(self) -> Path:
         """The folder of this step 1."""
         config: dict[str, Any] = utils.config(self.settings) | {"epochs": self.classifier_epochs}
-        said = {name: value for name, value in config.items() if name == "epochs" or name not in AFTER_STEP_1}
+        said = {name: value for name, value in config.items() if name not in AFTER_STEP_1}
         return SHARED / hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def begin_refinement(self) -> None:
@@ -67,7 +66,7 @@ class Training(gmvae.Training):
             part = Path(tempfile.mkdtemp(dir=SHARED, prefix="."))
             utils.write_checkpoint(self.step_1, part / "state")
             try:
-                os.rename(part, self.shared)
+                part.rename(self.shared)
             except OSError:  # another run was first
                 shutil.rmtree(part)
         super().begin_refinement()
@@ -109,12 +108,12 @@ def parse(argv: list[str] | None, description: str, base: type) -> tuple[type, l
 def main(
     argv: list[str] | None = None,
     description: str = __doc__,
-    settings: type[gmvae.Settings] = gmvae.Settings,
+    settings: type[gmvae.Settings] | None = None,
     training: type[gmvae.Training] = Training,
 ) -> None:
-    """The command line, with settings and training of this study or another."""
+    """The command line, with gmvae.py's settings and this study's training, or those of another."""
     gmvae.Training = training
-    gmvae.Settings, rest = parse(argv, description, settings)
+    gmvae.Settings, rest = parse(argv, description, settings or gmvae.Settings)
     gmvae.main(rest)
 
 

@@ -171,9 +171,9 @@ def test_a_step_size_that_is_too_small_is_seen():
         assert result["seconds"] > 0
         gaps.append([each["em"] - each["estimate"] for each in result["data_sets"]])
     assert np.min(gaps[0]) > 0.02 + np.max(gaps[1])
-    collapsed = Parameters(np.full(2, 0.5), np.zeros([2, 2]), np.array([[1.0, 1.0], [1.0, 1e-4]]))
-    assert gmm_defaults.sound(-3.0, collapsed) is None
-    assert gmm_defaults.sound(-3.0, collapsed._replace(stds=np.ones([2, 2]))) == -3.0
+    collapsed = np.array([[1.0, 1.0], [1.0, 1e-4]])
+    assert cells.sound(-3.0, collapsed) is None
+    assert cells.sound(-3.0, np.ones([2, 2])) == -3.0
 
 
 def test_the_information_of_far_components_is_that_of_each_by_itself():
