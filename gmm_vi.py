@@ -390,7 +390,7 @@ def fit(
             curve[:, :, i].assign(tf.stack([log_likelihoods, bounds], axis=1))
             bar.update(steps)
             bar.set_postfix_str(f"bound {np.nanmax(bounds):.4f} nats per standardised point")
-            checkpoints.update(f"step {int(done)}", last=int(done) == settings.steps)
+            checkpoints.update(f"step {int(done)}", due=int(done) == settings.steps)
     log_likelihoods, bounds = curve.numpy().transpose(1, 2, 0)
     curves = {"steps": np.array(ends), "log_likelihood": log_likelihoods, "bound": bounds}
     times = {name: float(getattr(checkpoint, name)) for name in ("seconds", "compile_seconds")}

@@ -304,15 +304,18 @@ class Classifier(tf.Module):
         """log q(z | x), `[B, R, K]`, of images `[B, 784]`."""
         return self.outputs(images, training)[0]
 
+    def chosen(self, images: tf.Tensor, training: bool) -> tf.Tensor:
+        """log q(z | x) of the chosen head, `[B, K]`, of images `[B, 784]`."""
+        return tf.gather(self.log_probs(images, training), self.head, axis=1)
+
     def log_prob(self, images: tf.Tensor, clusters: tf.Tensor, training: bool) -> tf.Tensor:
         """log q(z | x) of the chosen head, `[B]`, of given clusters `[B]` of images `[B, 784]`."""
-        log_q = tf.gather(self.log_probs(images, training), self.head, axis=1)
-        return tf.gather(log_q, clusters, axis=1, batch_dims=1)
+        return tf.gather(self.chosen(images, training), clusters, axis=1, batch_dims=1)
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor) -> tf.Tensor:
         """q(z | x) of the chosen head, `[B, K]`, of uint8 images `[B, 784]`."""
-        return tf.exp(tf.gather(self.log_probs(images, training=False), self.head, axis=1))
+        return tf.exp(self.chosen(images, training=False))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """q(z | x) of the chosen head, `[N, K]`, of uint8 images `[N, 784]`, however many."""
@@ -789,8 +792,8 @@ class Training:
                 self.done.assign(epoch + 1)
                 bar.update()
                 bar.set_postfix_str(shown)
-                ends = epoch + 1 in (self.classifier_epochs, self.n_epochs)
-                checkpoints.update(f"the end of epoch {epoch + 1}", last=ends)
+                due = epoch + 1 in (self.classifier_epochs, self.n_epochs)
+                checkpoints.update(f"the end of epoch {epoch + 1}", due)
 
 
 def draw_labelled(labels: np.ndarray, settings: Settings) -> np.ndarray:
@@ -998,7 +1001,7 @@ def run(
 
 
 def components_used(clusters: np.ndarray) -> int:
-    """How many clusters hold at least 2 % of the images, of which it says to which cluster each belongs, `[N]`."""
+    """How many clusters hold at least 2 % of the images, by the cluster of each, `[N]`."""
     return int(np.sum(np.bincount(clusters) >= 0.02 * len(clusters)))
 
 

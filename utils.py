@@ -532,8 +532,8 @@ class Checkpoints:
             self.started = time.perf_counter()
             yield
 
-    def update(self, where: str, last: bool) -> None:
-        """After each round of the loop: saves where it is time to, after the last one and at a signal.
+    def update(self, where: str, due: bool) -> None:
+        """After each round of the loop: saves where it is time to, where it is due and at a signal.
 
         Raises:
             InputError: the state is not finite.
@@ -541,7 +541,7 @@ class Checkpoints:
             KeyboardInterrupt: a signal came, and the state is saved.
         """
         now = time.perf_counter()
-        if now - self.started >= self.every or last or self.signals:
+        if now - self.started >= self.every or due or self.signals:
             self.checkpoint.seconds.assign_add(now - self.started)
             self.started = now
             self.save(where)

@@ -283,7 +283,8 @@ def studies() -> dict[str, str]:
         sentences = [each for each in re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) if each.count(";") < 3]
         if name in TOLD:
             sentences = [each for each in sentences if not drawing.search(each)]
-        values[f"{'told' if name in TOLD else 'caption'} {name}"] = latex(" ".join(sentences))
+        kind = "told" if name in TOLD else "caption"
+        values[f"{kind} {name}"] = latex(" ".join(sentences))
     return values
 
 
@@ -477,9 +478,11 @@ def at_equal_time(structured: list[dict[str, Any]], defaults: list[dict[str, Any
 def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
-    names = ("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units")
-    more = ("graph_neighbours", "generation_weight", "generated_images", "judged_samples")
-    values = {name: number(config[name]) for name in (*names, *more)}
+    names = (
+        *("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units"),
+        *("graph_neighbours", "generation_weight", "generated_images", "judged_samples"),
+    )
+    values = {name: number(config[name]) for name in names}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
     values["generation_share"] = number(100 * config["generation_share"])
     return {f"pure {name}": value for name, value in values.items()}

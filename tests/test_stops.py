@@ -50,7 +50,7 @@ def loop(folder, rounds, each=lambda i, value: None, every=0.0, fits=1):
             value.assign(1.5 * value + i)
             done.assign(i + 1)
             each(i, value)
-            checkpoints.update(f"round {i + 1}", last=i + 1 == rounds)
+            checkpoints.update(f"round {i + 1}", due=i + 1 == rounds)
     return value.numpy()
 
 
