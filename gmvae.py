@@ -39,8 +39,8 @@ lie off the codes of its images:
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
     joins the majority two steps away. The nearest head learns these on distorted copies, also bent (Lee 2013).
-  - In the last third of the model's epochs the images that it generates from a component are to be of that cluster for
-    q(z | x), in the manner of Chen et al. (2016).
+  - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
+    for q(z | x), in the manner of Chen et al. (2016).
 
 With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
 
@@ -146,8 +146,8 @@ class Settings:
     graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
-    generation_weight: float = setting(60.0)  # in the last epochs of step 3
-    generation_share: float = setting(0.33)  # of the epochs of steps 2 and 3: so many are the last
+    generation_weight: float = setting(80.0)  # in the last epochs of steps 2 and 3
+    generation_share: float = setting(0.67)  # of the epochs of steps 2 and 3, the last
     generated_images: int = setting(5)  # of each component in a gradient step
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
