@@ -13,6 +13,9 @@ K:
 
     log p(x) >= E_q(h|x)[ log p(x|h) + log sum_z p(z) p(h|z) - log q(h|x) ]                                        (1)
 
+Of the three designs in report/gmvae_designs.py this has the best bound for the time: q(z | x) q(h | x) lies below it by
+what it says of z, and q(z | x) q(h | x, z), a little above it after as many steps, pays for K passes in each.
+
 Learning: `zs.sgvb` on h (Kingma & Welling 2013) for pi, mu, sigma and both networks.
 
 From a random start this bound keeps few components: before the code means anything the components differ by chance,
