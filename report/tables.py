@@ -280,12 +280,17 @@ def studies() -> dict[str, str]:
     drawing = re.compile(r"\b(bands|marks?|ellipses|dots)\b", re.IGNORECASE)
     values = {}
     for name in (*CAPTIONS, *TOLD):
-        sentences = [each for each in re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) if each.count(";") < 3]
+        sentences = [each for each in re.split(r"(?<=\.) (?=[A-Z])", paragraphs[name]) if not is_list(each)]
         if name in TOLD:
             sentences = [each for each in sentences if not drawing.search(each)]
         kind = "told" if name in TOLD else "caption"
         values[f"{kind} {name}"] = latex(" ".join(sentences))
     return values
+
+
+def is_list(sentence: str) -> bool:
+    """Whether a sentence lists more than a caption can hold."""
+    return sentence.count(";") >= 3 or len(re.findall(r"\d[\d.,]*", sentence)) > 20
 
 
 # ---------------------------------------------------------------------------------------------------------------------
