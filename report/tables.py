@@ -329,15 +329,18 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
     found = readme.variants()
     labels = {
         "runs": "runs, a seed each",
-        "accuracy": r"accuracy by $q(z\mid x)$, \%",
-        "accuracy_model": r"accuracy by $p(z\mid x)$, \%",
-        "error": r"error, nothing matched, \%",
-        "nll": r"$-\log p(x)$, nats per image",
-        "elbo": "lower bound, nats per image",
+        "accuracy": r"accuracy, $q(z\mid x)$, \%",
+        "accuracy_model": r"accuracy, $p(z\mid x)$, \%",
+        "error": r"error, not matched, \%",
+        "nll": r"$-\log p(x)$, nats",
+        "elbo": r"$-$ lower bound, nats",
         "purity": r"purity of samples, \%",
         "diversity": "diversity of samples",
     }
-    lines = [row(label, *(value.replace("-", "$-$") for value in found[name])) for name, label in labels.items()]
+    lines = [
+        row(label, *(value.replace("-", "").replace(" to ", "--") for value in found[name]))
+        for name, label in labels.items()
+    ]
     scores = ("runs", "accuracy", "nll")
     wanted = {"default": scores, "pure": scores, "no generation": (), "labels": ("runs", "error")}
     cells = {
