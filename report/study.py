@@ -126,6 +126,17 @@ RUNS = [
         }.items()
         for run in variants(3, f"gmvae-likelihood/{name}", "--epochs", "30", script="gmvae_likelihood", **changes)
     ),
+    *variants(
+        1,
+        "gmvae-long",
+        *("--epochs", "200"),
+        script="gmvae_likelihood",
+        hidden_units=1000,
+        weighted_share=0.1,
+        average_decay=0.999,
+        falling=False,
+        importance_samples=5000,
+    ),
     *(
         run
         for name, argv, changes in (
