@@ -53,7 +53,7 @@ def likelihood_figure() -> Drawn | None:
     found = {name: each for name, each in found.items() if each}
     if "nothing" not in found:
         return None
-    figure = Figure(figsize=(WIDTH, 0.55 + 0.2 * len(found)))
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.15 * len(found)))
     nll, components = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     for height, each in enumerate(found.values()):
         values = [run["test"]["nll"] for run in each]
@@ -90,7 +90,7 @@ def inside_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 3.6))
+    figure = Figure(figsize=(WIDTH, 2.7))
     axes = figure.subplots(2, 3).ravel()
     panels = {
         "within": "KL within the component (nats)",
@@ -115,15 +115,24 @@ def inside_figure() -> Drawn | None:
         for name, each in found.items()
     }
     words = "; ".join(
-        f"{name}: {end['rate']:.1f} nats of rate, of which {end['assignment']:.2f} name the component, "
-        f"{end['information']:.2f} nats of information, {end['components']:.1f} effective components, "
+        f"{name}: {end['rate']:.1f} nats of rate, of which {end['assignment']:.2f} name the component; "
+        f"{end['information']:.2f} nats of information; {end['components']:.1f} effective components; "
         f"{end['active units']:.0f} active units"
         for name, end in last.items()
+    )
+    started = found.get("random-start", [])
+    fewest = [min(run["inside"]["components"][1:]) for run in started]
+    fall = (
+        f"From a random start the effective components fall to {mean_and_range(fewest, '.1f')} before they rise to "
+        f"{mean_and_range([run['inside']['components'][-1] for run in started], '.1f')}. "
+        if started
+        else ""
     )
     most = max(last, key=lambda name: last[name]["information"])
     return figure, (
         f"The {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
-        f"{np.log(10):.2f} nats that ten even ones can (grey line). At the end, in the mean over the seeds: {words}. "
+        f"{np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
+        f"At the end, in the mean over the seeds: {words}. "
         f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of "
         f"{max(map(len, found.values()))} seeds. The dotted line ends the pull of the default's step 2."
     )
@@ -134,7 +143,7 @@ def gap_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 2.2))
+    figure = Figure(figsize=(WIDTH, 1.8))
     parts, estimate, effective = figure.subplots(1, 3)
     for position, (variant, each) in enumerate(found.items()):
         approximation, amortisation = (
@@ -150,13 +159,13 @@ def gap_figure() -> Drawn | None:
             x = curves[0]["samples"]
             ends = np.array([run["test"]["log_likelihood"] for run in each])
             short = ends - np.array([curve["log_likelihood"] for curve in curves]).T
-            span(estimate, x, short, color=colour, linestyle=style, markersize=3)
+            shown = len(x) - (proposal == "optimised")  # whose last point is log p(x) itself
+            span(estimate, x[:shown], short[:shown], color=colour, linestyle=style, markersize=3)
             shares = 100 * np.array([curve["effective_share"] for curve in curves]).T
             span(effective, x, shares, color=colour, linestyle=style, markersize=3)
     parts.set_xticks(range(len(found)), found)
     parts.set(ylabel="$\\log p(x)$ - bound (nats per image)")
-    estimate.set(xlabel="samples of $h$", ylabel="short of $\\log p(x)$ (nats)", xscale="log")
-    estimate.set_yscale("symlog", linthresh=0.01)
+    estimate.set(xlabel="samples of $h$", ylabel="short of $\\log p(x)$ (nats)", xscale="log", yscale="log")
     effective.set(xlabel="samples of $h$", ylabel="effective samples (%)", xscale="log", yscale="log")
     gaps = {
         name: {part: np.mean([run["test"][part] for run in each]) for part in ("gap", "approximation", "amortisation")}
@@ -167,13 +176,14 @@ def gap_figure() -> Drawn | None:
         f"{gap['amortisation']:.2f}"
         for name, gap in gaps.items()
     )
-    larger = "amortisation" if gaps["default"]["amortisation"] > gaps["default"]["approximation"] else "approximation"
+    amortised = gaps["default"]["amortisation"] > gaps["default"]["approximation"]
+    larger = "amortisation, the light part" if amortised else "approximation, the dark part"
     (ours,) = {tuple(run["test"]["convergence"]["ours"]["samples"]) for run in found["default"]}
     left = np.mean(
         [r["test"]["log_likelihood"] - r["test"]["convergence"]["ours"]["log_likelihood"][-1] for r in found["default"]]
     )
     return figure, (
-        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}, the latter light. With the network's "
+        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}. With the network's "
         f"q(h|x) (full lines) {ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of that with "
         f"q(h|x) optimised for each image (dashed). On {found['default'][0]['test']['images']} test images."
     )

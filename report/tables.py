@@ -5,8 +5,9 @@ report.tex has no measured number of its own. It says
     \\val{NAME}     a number or a sentence
     \\rows{NAME}    the body of a table
 
-and generated.tex says what they stand for, from report/results/ and, for the sentences about part 2's studies, from
-plots/gmm-study/README.md, which gmm_figures.py writes from the same results. A test fails where one is stale.
+and generated.tex says what they stand for, from report/results/ and, for the sentences about studies, from the
+README.md in plots/gmm-study/ and plots/gmvae-study/, which gmm_figures.py and gmvae_figures.py write from the same
+results. A test fails where one is stale.
 """
 
 import json
@@ -23,6 +24,7 @@ import gmm_figures
 import gmm_limit
 import gmm_real
 import gmm_sweep
+import gmvae_figures
 import numpy as np
 import readme
 
@@ -32,9 +34,10 @@ import utils
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "report" / "results"
-STUDIES = ROOT / "plots" / "gmm-study" / "README.md"
+STUDIES = [ROOT / "plots" / name / "README.md" for name in ("gmm-study", "gmvae-study")]
 OUT = ROOT / "report" / "generated.tex"
-CAPTIONS = ("sgvb", "race", "n", "truth", "limit")  # figures of part 2's studies that the report shows
+# Figures of the studies that the report shows.
+CAPTIONS = ("sgvb", "race", "n", "truth", "limit", "likelihood", "inside", "gap")
 TOLD = ("starts", "defaults", "fitted-k", "problems", "scale")  # those of which it only tells
 SETTINGS = {  # that the report tells, of the runs at the defaults
     "gmm": ("n", "k", "separation", "restarts", "steps", "batch_size", "learning_rate", "variance_floor", "em_starts"),
@@ -73,6 +76,8 @@ def latex(sentence: str) -> str:
     sentence = re.sub(r"(?<![$\w])([NKSqz])(?![$\w])", r"$\1$", sentence)
     signed_or_power = r"(?<![\w.,-])([+-]?\d+(\.\d+)?e[+-]?\d+|[+-]\d+(\.\d+)?)"
     sentence = re.sub(signed_or_power, lambda match: typeset(match[0]), sentence)
+    sentence = re.sub(r"(-?)log p\(x\)", r"$\1\\log p(x)$", sentence)
+    sentence = re.sub(r"\$?([pq])\$?\(\$?(\w)\$?\|\$?(\w)\$?\)", r"$\1(\2\\mid \3)$", sentence)
     return sentence.replace("KL($q$ || posterior)", r"$\KL{q}{p}$")
 
 
@@ -267,16 +272,17 @@ def real() -> dict[str, str]:
 
 
 def studies() -> dict[str, str]:
-    """What plots/gmm-study/README.md says of figures, less its lists: for captions, and less what is of the drawing for
-    the text.
+    """What the README.md beside the studies' figures say of these, less their lists: for captions, and less what is of
+    the drawing for the text.
 
     Raises:
-        ValueError: it says nothing of one of them.
+        ValueError: they say nothing of one of them.
     """
-    paragraphs = dict(re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", STUDIES.read_text()))
+    text = "".join(path.read_text() for path in STUDIES)
+    paragraphs = dict(re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", text))
     missing = [name for name in (*CAPTIONS, *TOLD) if name not in paragraphs]
     if missing:
-        raise ValueError(f"{STUDIES.relative_to(ROOT)}: wanted a paragraph on {', '.join(missing)}")
+        raise ValueError(f"{' '.join(map(str, STUDIES))}: wanted a paragraph on {', '.join(missing)}")
     drawing = re.compile(r"\b(bands|marks?|ellipses|dots)\b", re.IGNORECASE)
     values = {}
     for name in (*CAPTIONS, *TOLD):
@@ -322,6 +328,24 @@ def gmvae_seeds(runs: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
         "gmvae accuracy": spread([100 * run["test"]["accuracy"] for run in runs], ".1f"),
         "gmvae minutes": number(np.median([run["seconds"] for run in runs]) / 60, ".0f"),
     }, lines
+
+
+def gmvae_long() -> dict[str, str]:
+    """The long run of gmvae_likelihood.py."""
+    (run,) = gmvae_figures.runs("gmvae-long")
+    config, test = run["config"], run["test"]
+    return {
+        "long nll": number(test["nll"], ".2f"),
+        "long gap": number(-test["elbo"] - test["nll"], ".1f"),
+        "long accuracy": number(100 * test["accuracy"], ".1f"),
+        "long components": number(run["components_used"]),
+        "long epochs": number(config["epochs"]),
+        "long samples": number(config["importance_samples"]),
+        "long units": number(config["hidden_units"]),
+        "long share": number(100 * config["weighted_share"]),
+        "long weighted": number(config["weighted_samples"]),
+        "long minutes": number((run["seconds"] + run["compile_seconds"]) / 60, ".0f"),
+    }
 
 
 def gmvae_variants() -> tuple[dict[str, str], list[str]]:
@@ -527,7 +551,7 @@ def generated() -> str:
         values.update(more)
         rows[name] = "\n".join(lines)
     values |= truth() | {f"{fit} follows": latex(gmm_figures.limit_follows(fit)) for fit in ("mle", "estimate")}
-    values |= studies() | real() | machine(runs["gmvae"])
+    values |= gmvae_long() | studies() | real() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
     text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]

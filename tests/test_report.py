@@ -118,14 +118,18 @@ def test_a_sentence_in_latex():
         r"At $N=$~10,000, by \code{gmm\_vi.py}, \ensuremath{-1.1\cdot 10^{-6}} nats on 95 \% ($\KL{q}{p}$); "
         r"$K$ to the power of \ensuremath{-0.48}."
     )
+    assert tables.latex("q(z|x) and p(z|h) of -log p(x), log p(x)") == (
+        r"$q(z\mid x)$ and $p(z\mid h)$ of $-\log p(x)$, $\log p(x)$"
+    )
 
 
 def test_the_report_tells_what_the_studies_say_less_its_lists(tmp_path, monkeypatch):
     names = (*tables.CAPTIONS, *tables.TOLD)
     said = "It falls by 2. Of each: a 1; b 2; c 3; d 4. Both do; so it is. Bands are quartiles."
-    path = tmp_path / "README.md"
-    path.write_text("".join(f"![{name}]({name}.png)\n\n{said}\n\n" for name in names))
-    monkeypatch.setattr(tables, "STUDIES", path)
+    paths = [tmp_path / "gmm.md", tmp_path / "gmvae.md"]
+    for path, part in zip(paths, (names[:3], names[3:]), strict=True):
+        path.write_text("".join(f"![{name}]({name}.png)\n\n{said}\n\n" for name in part))
+    monkeypatch.setattr(tables, "STUDIES", paths)
     told = tables.studies()
     for name in tables.CAPTIONS:
         assert told[f"caption {name}"] == "It falls by 2. Both do; so it is. Bands are quartiles."
