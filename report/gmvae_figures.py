@@ -104,12 +104,12 @@ def inside_figure() -> Drawn | None:
         for variant, each in found.items():
             curves = np.array([run["inside"][measure] for run in each]).T
             span(ax, np.arange(len(curves)), curves, color=VARIANTS[variant], label=variant, markersize=0)
-        ax.set(ylabel=label, ylim=0)
+        ax.set(title=label, ylim=0)
         ax.axvline(found["default"][0]["pull_epochs"], color="0.5", linestyle=":", linewidth=0.8)
     for ax in axes[3:]:
         ax.set_xlabel("epochs of steps 2 and 3")
     axes[2].axhline(np.log(10), color="0.7", linewidth=0.8)
-    axes[0].legend()
+    axes[3].legend(loc="upper right")
     last = {
         name: {measure: np.mean([run["inside"][measure][-1] for run in each]) for measure in each[0]["inside"]}
         for name, each in found.items()
