@@ -189,6 +189,14 @@ def cosine_adam(learned: list[tf.Variable], learning_rate: float, steps: int) ->
     return optimizer
 
 
+def averaging_adam(learned: list[tf.Variable], learning_rate: float, steps: int) -> tf.keras.optimizers.Optimizer:
+    """Adam that keeps averages of the weights, in which a step counts e times less than one so many steps later (Polyak
+    & Juditsky 1992, with exponential weights); `finalize_variable_values` puts them in the weights' place."""
+    optimizer = tf.keras.optimizers.Adam(learning_rate, use_ema=True, ema_momentum=1 - 1 / max(1, steps))
+    optimizer.build(learned)
+    return optimizer
+
+
 def config(settings: Any) -> dict[str, Any]:
     """What metrics.json says of how its numbers came to be."""
     return {**dataclasses.asdict(settings), "threads": threads(), "versions": versions()}

@@ -11,6 +11,7 @@ ENCODER = (784, 500, 500, 80)  # units of each layer; the last gives mean and lo
 DECODER = (40, 500, 500, 784)
 COMPONENTS = 10
 LEARNING_RATE = 1e-3
+DECAY = 0.999  # of the averages of the weights, in a step
 TRAINED = 20_000  # images; an epoch of these is a round, one or two seconds
 SCORED = 200  # images
 DATA = Path(__file__).resolve().parent.parent / "data" / "mnist" / "train-images-idx3-ubyte.gz"

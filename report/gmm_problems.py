@@ -1,4 +1,5 @@
-"""Fifty random problems by the algorithm and the defaults of gmm_vi.py, each against the best of 20 EM runs.
+"""Fifty random problems by the algorithm and the defaults of gmm_vi.py, or with another first step size, each against
+the best of 20 EM runs.
 
 A problem is a mixture of 2 to 5 components, their means at least 2.5 to 8 root-mean-square standard deviations apart,
 and 100 to 1000 points from it in units and at an offset of their own. All of it is drawn from the problem's number.
@@ -17,6 +18,7 @@ metrics.json has for each problem its numbers and:
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ class Cell:
 class Settings:
     """Everything that decides the result."""
 
+    learning_rate: float = setting(gmm_vi.Settings.learning_rate, "first step size", 0.0)
     out: str = setting("report/runs/gmm-problems", "folder for metrics.json")
 
 
@@ -68,9 +71,11 @@ def draw_problem(number: int) -> Cell:
     )
 
 
-def solve(problem: Cell) -> dict[str, Any]:
+def solve(problem: Cell, learning_rate: float) -> dict[str, Any]:
     """Fits a problem's points and compares."""
-    settings = gmm_vi.Settings(k=problem.k, n=problem.n, separation=problem.separation, seed=problem.number)
+    settings = gmm_vi.Settings(
+        k=problem.k, n=problem.n, separation=problem.separation, seed=problem.number, learning_rate=learning_rate
+    )
     zs.set_seed(settings.seed)
     truth = gmm_vi.draw_truth(settings, np.random.default_rng([settings.seed, 0]))
     points = gmm_vi.draw_data(truth, settings.n)[0] * problem.scale + problem.offset
@@ -95,7 +100,8 @@ def solve(problem: Cell) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
     with utils.open_run(Settings, "gmm_problems", __doc__, (), argv) as (settings, _, folder, resume):
-        cells.run_cells(settings, folder, resume, [draw_problem(i) for i in range(PROBLEMS)], solve)
+        problems = [draw_problem(i) for i in range(PROBLEMS)]
+        cells.run_cells(settings, folder, resume, problems, partial(solve, learning_rate=settings.learning_rate))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ is the factorised one; the first layer's product with x serves all z.
 
 All designs have the same start without labels, that of gmvae.py: step 1 is its classifier r(z | x), the same in all
 designs of a seed; in step 2 the pull is towards r for p(z | h) and, where there is one, for q(z | x); step 3 is the
-bound alone. Batches, their order, binarisation, networks of the code, Adam and its step sizes are the same as well.
+bound alone. Batches, their order, binarisation, networks of the code, Adam and its step sizes, which fall to 0 here in
+place of gmvae.py's averages, are the same as well.
 
 Every bound is loose by KL(q(z,h|x) || p(z,h|x)), which the chain rule takes apart in two orders. With z last,
 

@@ -26,12 +26,12 @@ VARIANTS = {"default": utils.COLOURS[0], "pure": utils.COLOURS[1], "random-start
 INGREDIENTS = {
     "nothing": "as it is",
     "random-start": "random start",
-    "constant-step": "constant step size",
     "narrow": "250 units a layer",
     "wide": "1000 units a layer",
     "weighted": "weighted bound at the end",
-    "averages": "averaged weights",
-    "averages-constant-step": "averaged weights, constant step size",
+    "last-weights": "last weights, not averages",
+    "falling": "falling step size",
+    "falling-last-weights": "falling step size, last weights",
 }
 
 

@@ -118,10 +118,16 @@ class Training(gmvae_run.Training):
         return super().epoch_data(epoch, q_z)
 
     def look(self, epoch: int, q_z: np.ndarray) -> None:
-        """Measures after so many epochs of steps 2 and 3, and leaves the training's random numbers as they are."""
+        """Measures averages of the weights after so many epochs of steps 2 and 3, and leaves the training's weights and
+        random numbers as they are."""
         told = q_z[: len(self.watched)] if self.settings.factorised else None
+        weights = [tf.identity(weight) for weight in self.model.learned]
+        if epoch:
+            self.optimizer.finalize_variable_values(self.model.learned)
         with utils.private_seed(epoch):
             self.inside[epoch].assign(list(measure(self.model, self.watched, told, WATCHED_SAMPLES).values()))
+        for variable, weight in zip(self.model.learned, weights, strict=True):
+            variable.assign(weight)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

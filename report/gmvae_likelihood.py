@@ -1,5 +1,5 @@
 """The likelihood of gmvae.py's model with what its default leaves out: the importance-weighted bound in the last
-epochs, averages of the weights, a constant step size.
+epochs, a step size that falls.
 
     python report/gmvae_likelihood.py --change weighted_share=0.2 -- --epochs 30 --out FOLDER
 
@@ -19,7 +19,7 @@ import numpy as np
 
 import gmvae
 import utils
-from utils import RunFolder, setting
+from utils import setting
 
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
@@ -31,8 +31,7 @@ class Settings(gmvae.Settings):
 
     weighted_share: float = setting(0.0)  # of the epochs of steps 2 and 3: the last ones have the weighted bound
     weighted_samples: int = setting(10)  # of h, in that bound
-    average_decay: float = setting(0.0)  # a step, of the moving average of the weights that is scored; 0 for none
-    falling: bool = setting(True)  # the step size, to 0 along a cosine
+    falling: bool = setting(False)  # the step size, to 0 along a cosine
 
 
 class MixtureVAE(gmvae.MixtureVAE):
@@ -57,13 +56,11 @@ class Training(gmvae_run.Training):
     def __init__(self, images: np.ndarray, labels: np.ndarray, settings: Settings) -> None:
         super().__init__(images, labels, settings)
         self.model = MixtureVAE(settings)
-        steps = self.model_epochs * (self.n // settings.batch_size)
-        rate = settings.learning_rate
-        self.optimizer = tf.keras.optimizers.Adam(
-            tf.keras.optimizers.schedules.CosineDecay(rate, steps) if settings.falling else rate,
-            use_ema=settings.average_decay > 0,
-            ema_momentum=settings.average_decay,
-        )
+        config = self.optimizer.get_config()
+        if settings.falling:
+            steps = self.model_epochs * (self.n // settings.batch_size)
+            config["learning_rate"] = tf.keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+        self.optimizer = tf.keras.optimizers.Adam.from_config(config)
         self.optimizer.build(self.model.learned)
         self.checkpoint.model, self.checkpoint.optimizer = self.model, self.optimizer
         self.first_weighted = self.n_epochs - round(settings.weighted_share * self.model_epochs)
@@ -75,12 +72,6 @@ class Training(gmvae_run.Training):
             self.epoch = tf.function(self.epoch.python_function, jit_compile=not self.settings.factorised)
             self.compile(epoch)
         return super().epoch_data(epoch, q_z)
-
-    def train(self, folder: RunFolder) -> None:
-        """Trains to the end, and leaves the averages in place of the weights."""
-        super().train(folder)
-        if self.settings.average_decay:
-            self.optimizer.finalize_variable_values(self.model.learned)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -59,7 +59,6 @@ RUNS = [
     *variants(10, "gmvae-labels/10", LABELS, "10"),
     *variants(10, "gmvae"),
     *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment"),
-    *variants(3, "gmvae-pure-no-generation", "--pure", generation_weight=0.0),
     *variants(3, "gmvae-random-start", **RANDOM_START),
     *(
         run
@@ -105,7 +104,7 @@ RUNS = [
     # Regularisers' weights, at that half of the budget, beside "nothing" above.
     *(
         run
-        for name, weights in {"generation": (0.0, 2.0, 100.0), "pull": (1.0, 50.0)}.items()
+        for name, weights in {"generation": (0.0, 20.0, 200.0), "pull": (1.0, 50.0)}.items()
         for weight in weights
         for run in variants(
             3, f"gmvae-pareto/{name}-{weight:g}", "--pure", "--epochs", "30", **{f"{name}_weight": weight}
@@ -117,12 +116,12 @@ RUNS = [
         for name, changes in {
             "nothing": {},
             "random-start": RANDOM_START,
-            "constant-step": {"falling": False},
             "narrow": {"hidden_units": 250},
             "wide": {"hidden_units": 1000},
             "weighted": {"weighted_share": 0.2},
-            "averages": {"average_decay": 0.999},
-            "averages-constant-step": {"average_decay": 0.999, "falling": False},
+            "last-weights": {"average_steps": 1},
+            "falling": {"falling": True},
+            "falling-last-weights": {"falling": True, "average_steps": 1},
         }.items()
         for run in variants(3, f"gmvae-likelihood/{name}", "--epochs", "30", script="gmvae_likelihood", **changes)
     ),
@@ -133,8 +132,6 @@ RUNS = [
         script="gmvae_likelihood",
         hidden_units=1000,
         weighted_share=0.1,
-        average_decay=0.999,
-        falling=False,
         importance_samples=5000,
     ),
     *(
@@ -157,6 +154,7 @@ RUNS = [
     Run("gmm-race", ("report/gmm_race.py",)),
     Run("gmm-choosing-k", ("report/gmm_choosing_k.py",)),
     Run("gmm-problems", ("report/gmm_problems.py",)),
+    Run("gmm-problems-small-steps", ("report/gmm_problems.py", "--learning-rate", "0.0125")),
     Run("gmm-scale", ("report/gmm_scale.py",)),
     *(Run(f"gmm-real/{name}", ("report/gmm_real.py", "--data", name)) for name in ("iris", "wine")),
 ]

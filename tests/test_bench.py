@@ -6,6 +6,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 
 import gmvae
 from benchmarks import bench, network
@@ -128,3 +129,16 @@ def test_a_peer_is_the_same_model(module, monkeypatch):
     for needed in {"torch_vae": ["torch"], "jax_vae": ["jax", "optax"]}.get(module, []):
         pytest.importorskip(needed)
     np.testing.assert_allclose(bound_of(module), bound_of_ours(monkeypatch), rtol=1e-5)
+
+
+def test_rounds_of_ours_train_and_score(monkeypatch):
+    grey = network.images(200)
+    monkeypatch.setattr(network, "images", lambda n=None: grey[:n])
+    monkeypatch.setattr(network, "TRAINED", len(grey))
+    with tiny.eager():
+        train = ours.training(100)
+        bounds = [train() for _ in range(5)]
+        log_likelihood = ours.scoring(10)()
+    assert bounds[0] == pytest.approx(-784 * np.log(2), rel=0.05), "the network starts at even odds"
+    assert bounds[-1] > bounds[0] + 50
+    assert log_likelihood == pytest.approx(-784 * np.log(2), rel=0.05)

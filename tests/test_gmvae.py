@@ -706,6 +706,33 @@ def test_compilation_changes_nothing():
     np.testing.assert_array_equal(noise, zs.get_generator().state)
 
 
+def test_the_model_ends_with_averages_of_its_weights(tmp_path):
+    """Where a step counts half as much as the next, the last of S has weight 1/2, and the first 2^(1 - S)."""
+    training = training_on(40, epochs=8, average_steps=2, learning_rate=0.01)
+    seen = []
+    apply = training.optimizer.apply
+
+    def recorded(*given):
+        apply(*given)
+        seen.append(training.model.means.numpy())
+
+    training.optimizer.apply = recorded
+    folder = utils.RunFolder(tmp_path / "run", "gmvae")
+    folder.start(training.settings)
+    with tiny.eager():
+        training.train(folder)
+    assert len(seen) == 40
+    weights = 0.5 ** np.arange(40, 0, -1)
+    weights[0] *= 2
+    np.testing.assert_allclose(training.model.means, np.tensordot(weights, seen, 1), rtol=1e-5, atol=1e-6)
+    assert np.abs(training.model.means.numpy() - seen[-1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 1), (400, 8), (2000, 30)])
+def test_the_averages_are_over_at_most_a_tenth_of_all_steps(n, steps):
+    assert training_on(n, average_steps=30).optimizer.ema_momentum == 1 - 1 / steps
+
+
 # Whole runs
 
 

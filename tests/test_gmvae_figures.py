@@ -40,12 +40,12 @@ def test_without_results_nothing_is_drawn(write):
 def test_ingredients_are_told_against_the_default(write, tmp_path):
     for seed in range(2):
         write("gmvae-likelihood/nothing", seed, scored(88 + seed))
-        write("gmvae-likelihood/averages", seed, scored(88.25 + seed))
+        write("gmvae-likelihood/last-weights", seed, scored(88.25 + seed))
         write("gmvae-likelihood/wide", seed, scored(87.5 + seed))
     said = gmvae_figures.draw()
     assert "Of what is changed here 1000 units a layer helps most, 0.50 nats." in said
     assert "at 88.50 (88.00 to 89.00) nats per image" in said
-    assert "1000 units a layer -0.50; averaged weights +0.25" in said
+    assert "1000 units a layer -0.50; last weights, not averages +0.25" in said
     assert tiny.is_picture(tmp_path / "plots", "likelihood")
 
 

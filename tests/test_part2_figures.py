@@ -442,16 +442,22 @@ def problem(difference=-1e-6, em_gain=0.0, found=0.5, em=False):
 def test_the_sentence_of_the_problems():
     """It lists the failures, and why each did."""
     RESULTS["gmm-problems"] = {"config": {"threads": 1}, "cells": [problem(), problem(0.2), problem(-9e-4)]}
+    others = [problem(9e-6), problem(0.2), problem(-0.1)]
+    RESULTS["gmm-problems-small-steps"] = {"config": {"learning_rate": 0.01}, "cells": others}
     said = drawn(gmm_figures.problems_figure)
     assert "On 3 of 3 random problems" in said
     assert "after 14 s of training in the median, on 1 thread." in said
-    assert said.endswith("Failures: none.")
+    assert "Failures: none. With a first step size of 0.01 it is 2, the log-likelihood over" in said
+    assert said.endswith("being in the median 0 nats higher.")
+    others[1]["difference"] = 0.21
+    assert drawn(gmm_figures.problems_figure).endswith("being in the median 0.001 nats higher.")
     RESULTS["gmm-problems"]["cells"] += [
         problem(-0.5, em=True),
         problem(-0.01, em_gain=0.009),
         problem(-0.02, found=0.0),
         problem(-0.03, found=0.04),
     ]
+    others += 4 * [problem()]
     said = drawn(gmm_figures.problems_figure)
     assert "On 3 of 7 random problems" in said
     for why in (

@@ -598,7 +598,7 @@ def test_random_problems_are_as_promised():
 def test_a_random_problem_is_solved(monkeypatch):
     monkeypatch.setattr(gmm_vi.Settings, "__init__", shorter(gmm_vi.Settings.__init__, restarts=10, steps=2000))
     problem = dataclasses.replace(gmm_problems.draw_problem(1), k=2, n=150, separation=6.0)
-    result = gmm_problems.solve(problem)
+    result = gmm_problems.solve(problem, learning_rate=gmm_vi.Settings.learning_rate)
     assert abs(result["difference"]) < 1e-3
     assert 0 <= result["kl"] < 1e-3
     assert abs(result["em_gain"]) < 1e-3

@@ -81,17 +81,19 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
     @partial(jax.jit, donate_argnums=0)
     def train(state: Any, batches: Array) -> tuple[Any, Array]:
         def step(state: Any, batch: Array) -> tuple[Any, Array]:
-            weights, moments, key = state
+            weights, moments, averages, key = state
             key, now = jax.random.split(key)
             noise = jax.random.normal(now, (batch_size, network.DECODER[0]))
             value, gradient = jax.value_and_grad(bound)(weights, batch.astype(jnp.float32), noise, precision)
             updates, moments = adam.update(jax.tree.map(jnp.negative, gradient), moments)
-            return (optax.apply_updates(weights, updates), moments, key), value
+            weights = optax.apply_updates(weights, updates)
+            averages = optax.incremental_update(weights, averages, 1 - network.DECAY)
+            return (weights, moments, averages, key), value
 
         state, bounds = lax.scan(step, state, batches)
         return state, bounds.mean()
 
-    state = weights, adam.init(weights), jax.random.key(0)
+    state = weights, adam.init(weights), jax.tree.map(jnp.copy, weights), jax.random.key(0)
 
     def epoch() -> float:
         nonlocal state

@@ -77,7 +77,8 @@ def training(batch_size: int, precision: str) -> Callable[[], float]:
     model = MixtureVAE(network.start())
     # XLA, which Keras picks by itself, has slow products of bfloat16 on CPU; oneDNN, without it, has fast ones.
     compiled = "auto" if precision == "float32" else False
-    model.compile(keras.optimizers.Adam(network.LEARNING_RATE), steps_per_execution=10, jit_compile=compiled)
+    adam = keras.optimizers.Adam(network.LEARNING_RATE, use_ema=True, ema_momentum=network.DECAY)
+    model.compile(adam, steps_per_execution=10, jit_compile=compiled)
     epochs = network.epochs(batch_size)
 
     def epoch() -> float:

@@ -28,8 +28,8 @@ def training(batch_size: int, **settings: Any) -> Callable[[], float]:
         settings: those of `gmvae.Settings` that decide speed.
     """
     zs.set_seed(0)
-    # So many epochs that the step size, which falls along a cosine, stays where it is.
-    trained = gmvae.Training(network.images(), gmvae.Settings(epochs=10_000, batch_size=batch_size, **settings))
+    given = gmvae.Settings(batch_size=batch_size, learning_rate=network.LEARNING_RATE, **settings)
+    trained = gmvae.Training(network.images(), np.zeros(network.TRAINED, np.uint8), given)
     start(trained.model)
     r = np.full([trained.n, network.COMPONENTS], 1 / network.COMPONENTS, np.float32)
     epochs = itertools.count()
@@ -47,4 +47,4 @@ def scoring(n_samples: int, **settings: Any) -> Callable[[], float]:
     zs.set_seed(0)
     model = start(gmvae.MixtureVAE(gmvae.Settings(**settings)))
     images = (255 * network.binary_images()).astype(np.uint8)  # the bytes 0 and 255 are binarised to 0 and 1
-    return lambda: gmvae.score(model, images, n_samples, "images").log_likelihood.mean().item()
+    return lambda: gmvae.score(model, images, None, n_samples, "images").log_likelihood.mean().item()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import network
 
@@ -66,6 +67,7 @@ def training(batch_size: int, precision: str, compiled: bool) -> Callable[[], fl
     torch.manual_seed(0)
     model = MixtureVAE(network.start())
     optimizer = torch.optim.Adam(model.parameters(), network.LEARNING_RATE, fused=True)
+    averages = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(network.DECAY))
     epochs = network.epochs(batch_size)
 
     def loss(batch: Tensor) -> Tensor:
@@ -84,6 +86,7 @@ def training(batch_size: int, precision: str, compiled: bool) -> Callable[[], fl
             value = loss(batch)
             value.backward()
             optimizer.step()
+            averages.update_parameters(model)
             total -= value.detach()
         return total.item() / len(batches)
 
