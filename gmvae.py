@@ -999,6 +999,7 @@ def run(
         np.savez(
             staging / "curves.npz",
             starts=training.starts.numpy(),
+            head=training.classifier.head.numpy(),
             bounds=training.bounds.numpy(),
             shares=training.shares.numpy(),
             pull_epochs=training.model_epochs if settings.factorised else training.pull_epochs,
@@ -1172,12 +1173,12 @@ def curves_figure(curves: Any) -> Figure:
     """The start's objective, the bound and the components' shares over the epochs."""
     figure = Figure(figsize=(6.9, 2.1))
     start, bound, shares = figure.subplots(1, 3)
-    chosen = int(curves["starts"][-1].argmax())
+    chosen = int(curves["head"])
     epochs = np.arange(1, 1 + len(curves["starts"]))
     for restart, objectives in enumerate(curves["starts"].T):
         colour = utils.COLOURS[0] if restart == chosen else "0.75"
         start.plot(epochs, objectives, ".-", color=colour, zorder=restart == chosen, label=restart)
-    start.set(xlabel="epochs of step 1", ylabel="nats per image", title="objective of each head (best: blue)")
+    start.set(xlabel="epochs of step 1", ylabel="nats per image", title="objective of each head (chosen: blue)")
     epochs = np.arange(1, 1 + len(curves["bounds"]))
     bound.plot(epochs, curves["bounds"])
     bound.set(xlabel="epochs of steps 2 and 3", ylabel="nats per image", title="lower bound (first epochs below)")

@@ -1312,3 +1312,16 @@ def test_runs_share_step_1(gmvae_run, small_data, few_steps, tmp_path, monkeypat
 @pytest.mark.parametrize("change", ["nothing=3", "k", "k=many", "k=[1]", "pull_weight="])
 def test_a_setting_that_is_none_is_refused(gmvae_run, tmp_path, capsys, change):
     assert f"--change {change}" in tiny.refused(gmvae_run.main, ["--change", change, "--", "--out", tmp_path], capsys)
+
+
+def test_the_curves_show_the_head_that_was_chosen():
+    """With --pure that need not be the one of the best objective."""
+    curves = {
+        "starts": np.array([[1.0, 1.5, 1.2], [2.0, 2.2, 2.1]]),
+        "head": np.array(2),
+        "bounds": np.array([-150.0, -100.0, -90.0]),
+        "shares": np.full([3, 4], 0.25),
+        "pull_epochs": np.array(1),
+    }
+    lines = gmvae.curves_figure(curves).axes[0].lines
+    assert [line.get_color() == utils.COLOURS[0] for line in lines] == [False, False, True]
