@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -355,16 +356,26 @@ def starts_figure() -> Drawn:
     )
 
 
+def kind_of_data(cell: dict[str, Any]) -> tuple[int, float]:
+    """N and separation of a cell of gmm-defaults."""
+    return cell["cell"]["n"], cell["cell"]["separation"]
+
+
 def default_gaps(cell: dict[str, Any]) -> list[float]:
-    """By how much NVIL is less likely than the best known fit of any cell of its N, nats over all points, of each data
-    set; infinite where it has a degenerate component."""
-    same = [each for each in read("gmm-defaults")["cells"] if each["cell"]["n"] == cell["cell"]["n"]]
+    """By how much NVIL is less likely than the best known fit of any cell with its data sets, nats over all points, of
+    each data set; infinite where it has a degenerate component."""
+    same = [each for each in read("gmm-defaults")["cells"] if kind_of_data(each) == kind_of_data(cell)]
     gaps = []
     for d, data_set in enumerate(cell["data_sets"]):
         scores = [each["data_sets"][d][fit] for each in same for fit in ("estimate", "em")]
         best = max(score for score in scores if score is not None)
         gaps.append(np.inf if data_set["estimate"] is None else cell["cell"]["n"] * (best - data_set["estimate"]))
     return gaps
+
+
+def near_best(cell: dict[str, Any]) -> int:
+    """The data sets of a cell of gmm-defaults on which NVIL is near the best known fit."""
+    return int(np.sum(np.array(default_gaps(cell)) < CLOSE * cell["cell"]["n"]))
 
 
 def told_work(cell: dict[str, Any]) -> str:
@@ -374,48 +385,69 @@ def told_work(cell: dict[str, Any]) -> str:
 
 
 def defaults_figure() -> Drawn:
-    """The loss of likelihood against step size, steps and batch size, at few and at many points."""
+    """The loss of likelihood against step size, steps and batch size, at few and at many points and where components
+    overlap."""
     cells = read("gmm-defaults")["cells"]
-    sizes = sorted({cell["cell"]["n"] for cell in cells})
+    kinds = sorted({kind_of_data(cell) for cell in cells})
     figure = Figure(figsize=(WIDTH, 2.5))
     words = []
-    for axes, n in zip(figure.subplots(1, len(sizes)), sizes, strict=True):
-        of_n = [cell for cell in cells if cell["cell"]["n"] == n]
-        for i, work in enumerate(dict.fromkeys(map(told_work, of_n))):
-            chosen = [cell for cell in of_n if told_work(cell) == work]
+    for axes, kind in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
+        of_kind = [cell for cell in cells if kind_of_data(cell) == kind]
+        for i, work in enumerate(dict.fromkeys(map(told_work, of_kind))):
+            chosen = [cell for cell in of_kind if told_work(cell) == work]
             rates = [cell["cell"]["learning_rate"] for cell in chosen]
             gaps = [default_gaps(cell) for cell in chosen]
             band(axes, rates, gaps, marker=".", color=utils.COLOURS[i], label=work)
-        axes.set(xscale="log", yscale="log", xlabel="first step size", title=f"N = {n:,}")
-        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axes.set(xscale="log", yscale="log", xlabel="first step size", title="N = {:,}, separation {:g}".format(*kind))
+        axes.set_xticks(rates, [f"{rate:g}".removeprefix("0") for rate in rates])
         axes.minorticks_off()
         axes.legend()
-        words.append(told_default(of_n))
+        words.append(told_default(of_kind))
     figure.axes[0].set_ylabel("log-likelihood below the best\nknown, nats over all points")
     return figure, (
-        f"{' '.join(words)} The data sets are those of the sweep over N; at N = {sizes[0]} a batch is all points; "
-        "bands are quartiles over data sets."
+        f"{' '.join(words)} {told_step_sizes(cells)} The data sets are those of the sweeps over N and separation; "
+        "where no points are told a batch is all; bands are quartiles over data sets."
     )
 
 
-def told_default(cells: list[dict[str, Any]]) -> str:
-    """How far the default is from the best setting at an N, in words."""
-    n, count = cells[0]["cell"]["n"], len(cells[0]["data_sets"])
+def as_cheap_as_default(cell: dict[str, Any]) -> bool:
+    """Whether a cell of gmm-defaults has the default's steps and batches."""
+    return all(cell["cell"][name] == getattr(gmm_vi.Settings, name) for name in ("steps", "batch_size"))
 
-    def near(cell: dict[str, Any]) -> int:
-        return int(np.sum(np.array(default_gaps(cell)) < CLOSE * n))
+
+def told_step_sizes(cells: list[dict[str, Any]]) -> str:
+    """On how many of all data sets each step size is near the best, in words."""
+    counts = defaultdict(int)
+    for cell in filter(as_cheap_as_default, cells):
+        counts[cell["cell"]["learning_rate"]] += near_best(cell)
+    total = sum(len(cell["data_sets"]) for cell in filter(is_default, cells))
+    return (
+        f"Of all {total} data sets, with as many steps and points as the default takes, first step sizes of "
+        f"{listed([f'{rate:g}' for rate in counts])} come as near on {listed(list(map(str, counts.values())))}; the "
+        f"default is {gmm_vi.Settings.learning_rate:g}."
+    )
+
+
+def is_default(cell: dict[str, Any]) -> bool:
+    """Whether a cell of gmm-defaults is the default of gmm_vi.py."""
+    return as_cheap_as_default(cell) and cell["cell"]["learning_rate"] == gmm_vi.Settings.learning_rate
+
+
+def told_default(cells: list[dict[str, Any]]) -> str:
+    """How far the default is from the best setting at an N and a separation, in words."""
+    count = len(cells[0]["data_sets"])
 
     def loss(cell: dict[str, Any]) -> float:
         return float(np.median(default_gaps(cell)))
 
-    def same(cell: dict[str, Any], *names: str) -> bool:
-        return all(cell["cell"][name] == getattr(gmm_vi.Settings, name) for name in names)
-
-    (default,) = (cell for cell in cells if same(cell, "learning_rate", "steps", "batch_size"))
-    as_cheap = [cell for cell in cells if same(cell, "steps", "batch_size")]
-    best, best_as_cheap = (min(of, key=lambda cell: (-near(cell), loss(cell))) for of in (cells, as_cheap))
-    verdict = f"At N = {n:,} the default is within 1e-3 nats per point of the best known on {near(default)} of {count}"
-    verdict += f" data sets, in the median {loss(default):.2g} nats below it over all points"
+    (default,) = filter(is_default, cells)
+    as_cheap = list(filter(as_cheap_as_default, cells))
+    best, best_as_cheap = (min(of, key=lambda cell: (-near_best(cell), loss(cell))) for of in (cells, as_cheap))
+    verdict = "At N = {:,} and a separation of {:g} the default is within 1e-3 nats per point of ".format(
+        *kind_of_data(default)
+    )
+    verdict += f"the best known on {near_best(default)} of {count} data sets, in the median {loss(default):.2g} nats "
+    verdict += "below it over all points"
     for kind, other in (("of as many steps and points", best_as_cheap), ("of all tried", best)):
         verdict += f"; the best {kind} "
         if other is default:
@@ -423,7 +455,7 @@ def told_default(cells: list[dict[str, Any]]) -> str:
         else:
             rate = other["cell"]["learning_rate"]
             verdict += f"has a first step size of {rate:g} and {told_work(other)}, "
-            verdict += f"{near(other)} of {count} and {loss(other):.2g} nats"
+            verdict += f"{near_best(other)} of {count} and {loss(other):.2g} nats"
     return verdict + f", {best['seconds'] / default['seconds']:.1f} times the training time of the default."
 
 

@@ -131,14 +131,30 @@ def test_a_peer_is_the_same_model(module, monkeypatch):
     np.testing.assert_allclose(bound_of(module), bound_of_ours(monkeypatch), rtol=1e-5)
 
 
-def test_rounds_of_ours_train_and_score(monkeypatch):
+@pytest.fixture
+def few_images(monkeypatch):
     grey = network.images(200)
     monkeypatch.setattr(network, "images", lambda n=None: grey[:n])
     monkeypatch.setattr(network, "TRAINED", len(grey))
-    with tiny.eager():
-        train = ours.training(100)
-        bounds = [train() for _ in range(5)]
-        log_likelihood = ours.scoring(10)()
+
+
+def trained(train):
+    """Whether rounds go on from each other's weights."""
+    bounds = [train() for _ in range(5)]
     assert bounds[0] == pytest.approx(-784 * np.log(2), rel=0.05), "the network starts at even odds"
-    assert bounds[-1] > bounds[0] + 50
+    return bounds[-1] > bounds[0] + 50
+
+
+def test_rounds_of_ours_train_and_score(few_images):
+    with tiny.eager():
+        assert trained(ours.training(100))
+        log_likelihood = ours.scoring(10)()
     assert log_likelihood == pytest.approx(-784 * np.log(2), rel=0.05)
+
+
+@pytest.mark.parametrize("module", ["keras_vae", "torch_vae", "jax_vae"])
+def test_rounds_of_a_peer_train(module, few_images):
+    for needed in {"torch_vae": ["torch"], "jax_vae": ["jax", "optax"]}.get(module, []):
+        pytest.importorskip(needed)
+    peer = importlib.import_module(f"benchmarks.peers.{module}")
+    assert trained(peer.training(100, "float32", **({"compiled": False} if module == "torch_vae" else {})))

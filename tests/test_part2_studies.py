@@ -159,15 +159,15 @@ def test_a_degenerate_restart_has_no_likelihood():
 
 def test_the_defaults_are_among_what_is_tried():
     default = gmm_vi.Settings()
-    for n in gmm_defaults.WORK:
-        assert gmm_defaults.Cell(n, default.learning_rate, default.steps, default.batch_size) in gmm_defaults.CELLS
+    for kind in gmm_defaults.WORK:
+        assert gmm_defaults.Cell(*kind, default.learning_rate, default.steps, default.batch_size) in gmm_defaults.CELLS
 
 
 def test_a_step_size_that_is_too_small_is_seen():
     settings = dataclasses.replace(gmm_defaults.Settings(), data_sets=2, restarts=2)
     gaps = []
     for rate in (1e-4, 0.05):
-        result = gmm_defaults.fit_cell(gmm_defaults.Cell(60, rate, 300, 512), settings)
+        result = gmm_defaults.fit_cell(gmm_defaults.Cell(60, 4.0, rate, 300, 512), settings)
         assert result["seconds"] > 0
         gaps.append([each["em"] - each["estimate"] for each in result["data_sets"]])
     assert np.min(gaps[0]) > 0.02 + np.max(gaps[1])
