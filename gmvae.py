@@ -43,8 +43,9 @@ lie off the codes of its images:
 
   - In step 1 the network also embeds images on a sphere, where a copy is to be told from all other images of its batch
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
-  - After step 1 the neighbour graph of all embeddings is cut into K clusters (Ng, Jordan & Weiss 2002), and each image
-    joins the majority two steps away. The nearest head learns these on distorted copies, also bent (Lee 2013).
+  - After step 1 a graph joins each image to those of the nearest embeddings and, more weakly, of the nearest pixels,
+    which seldom err together. It is cut into K clusters (Ng, Jordan & Weiss 2002), and each image joins the majority
+    two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013).
   - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
     for q(z | x), in the manner of Chen et al. (2016).
 
@@ -150,7 +151,8 @@ class Settings:
     contrast_weight: float = setting(4.0)
     embedding_units: int = setting(64)
     temperature: float = setting(0.2)
-    graph_neighbours: int = setting(15)  # of an image; 0 lets the heads' own clusters be refined
+    graph_neighbours: int = setting(10)  # of an image; 0 lets the heads' own clusters be refined
+    pixel_weight: float = setting(0.5)  # of neighbours by pixels in the graph, those by embeddings having 1
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
     generation_weight: float = setting(60.0)  # in the last epochs of steps 2 and 3
@@ -456,13 +458,16 @@ def warp(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.reshape(tf.round(above * (1 - y) + beneath * y), [-1, PIXELS]), tf.uint8)
 
 
-def near_neighbours(images: np.ndarray, n: int) -> np.ndarray:
-    """The indices `[N, n]` of the nearest images of each of uint8 images `[N, 784]`, in their first 50 principal
-    components; with itself where there are no others."""
-    if len(images) == 1:
-        return np.zeros([1, 1], int)
+def principal_components(images: np.ndarray) -> np.ndarray:
+    """The first 50 principal components `[N, 50]`, or as many as there are, of uint8 images `[N, 784]`."""
     grey = images.astype(np.float32) / 255.0
-    return nearest(PCA(min(50, *grey.shape), svd_solver="covariance_eigh").fit_transform(grey), n)[1]
+    return PCA(min(50, *grey.shape), svd_solver="covariance_eigh").fit_transform(grey)
+
+
+def near_neighbours(images: np.ndarray, n: int) -> np.ndarray:
+    """The indices `[N, n]` of the nearest images of each of uint8 images `[N, 784]`, in their principal components;
+    with itself where there are no others."""
+    return np.zeros([1, 1], int) if len(images) == 1 else nearest(principal_components(images), n)[1]
 
 
 def nearest(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -632,7 +637,9 @@ class Training:
         """Finds the clusters that the refinement learns, named by the labels where there are any, and gives their names
         to the classifier's."""
         if self.settings.graph_neighbours and self.refinement_epochs:
-            graph = neighbour_graph(self.classifier.embed(self.images), self.settings.graph_neighbours)
+            n, weight = self.settings.graph_neighbours, self.settings.pixel_weight
+            graph = neighbour_graph(self.classifier.embed(self.images), n)
+            graph += weight * neighbour_graph(principal_components(self.images), n)
             q = cut(graph, self.settings)
         else:
             q = self.classifier(self.images)
@@ -643,11 +650,12 @@ class Training:
         self.targets.assign(clusters.astype(np.int32))
 
     def refinement_epoch_data(self, epoch: int) -> tuple[np.ndarray, ...]:
-        """Images of an epoch of the refinement, distorted, uint8 `[steps, B, 784]`, and their clusters `[steps, B]`;
-        labelled ones and labels."""
+        """Images of an epoch of the refinement, every other one distorted, uint8 `[steps, B, 784]`, and their clusters
+        `[steps, B]`; labelled ones and labels."""
         batches, rng = self.batches(epoch, self.refinement_batch_size)
-        targets = self.targets.numpy()[batches]
-        return self.varied(self.images[batches], rng), targets, *self.labelled_batches(len(batches), rng)
+        images = self.images[batches]
+        images[:, ::2] = self.varied(images[:, ::2], rng)
+        return images, self.targets.numpy()[batches], *self.labelled_batches(len(batches), rng)
 
     def epoch_data(self, epoch: int, q_z: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """The images of an epoch of steps 2 and 3, binarised anew, bool `[steps, B, 784]`, and their rows of q(z|x)."""

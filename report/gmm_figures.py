@@ -401,7 +401,8 @@ def defaults_figure() -> Drawn:
         axes.set(xscale="log", yscale="log", xlabel="first step size", title="N = {:,}, separation {:g}".format(*kind))
         axes.set_xticks(rates, [f"{rate:g}".removeprefix("0") for rate in rates])
         axes.minorticks_off()
-        axes.legend()
+        axes.set_ylim(top=100 * axes.get_ylim()[1])  # room for the legend
+        axes.legend(loc="upper left")
         words.append(told_default(of_kind))
     figure.axes[0].set_ylabel("log-likelihood below the best\nknown, nats over all points")
     return figure, (

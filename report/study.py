@@ -95,6 +95,7 @@ RUNS = [
             "agreement": {"agreement_weight": 0.0},
             "contrast": {"contrast_weight": 0.0},
             "graph": {"graph_neighbours": 0},
+            "pixels": {"pixel_weight": 0.0},
             "restarts": {"restarts": 1},
             "refinement": {"refinement_share": 0.0},
             "elastic": {"elastic": 0.0},

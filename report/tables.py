@@ -501,7 +501,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
     names = (
         *("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units"),
-        *("graph_neighbours", "generation_weight", "generated_images", "judged_samples"),
+        *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
     )
     values = {name: number(config[name]) for name in names}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])

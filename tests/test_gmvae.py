@@ -483,6 +483,14 @@ def test_the_refinement_learns_each_images_own_cluster():
     np.testing.assert_array_equal(images, training.images[clusters])
 
 
+def test_the_refinement_distorts_every_other_image():
+    training = training_on(40, refinement_batch_size=10)
+    training.targets.assign(np.arange(40))
+    images, clusters, *_ = training.refinement_epoch_data(0)
+    changed = (images != training.images[clusters]).any(axis=-1)
+    np.testing.assert_array_equal(changed, np.tile([True, False], (4, 5)))
+
+
 def test_bending_is_interpolation_at_moved_places():
     """Against SciPy's splines and interpolation; 0 beyond the edge."""
     rng = np.random.default_rng(0)
@@ -579,6 +587,19 @@ def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
     training.begin_refinement()
     targets = training.targets.numpy()
     np.testing.assert_array_equal(targets[targets >= 0], own[targets >= 0])
+
+
+def test_the_graph_joins_neighbours_by_embedding_and_by_pixels():
+    grey, labels = tiny.structured_images(200, 0)
+    rng = np.random.default_rng(0)
+    others = rng.permutation(labels)
+    for weight, expected, unlike in ((0.0, others, labels), (100.0, labels, others)):
+        training = gmvae.Training(grey.reshape(-1, 784), labels, small_settings(k=10, pure=True, pixel_weight=weight))
+        training.classifier.embed = lambda images: np.eye(10)[others] + 0.01 * rng.normal(size=(200, 10))
+        training.begin_refinement()
+        targets = training.targets.numpy()
+        assert adjusted_rand_score(expected, targets) > 0.6
+        assert adjusted_rand_score(unlike, targets) < 0.1
 
 
 def test_without_augmentation_a_partner_is_a_near_neighbour_and_no_image_is_distorted(monkeypatch):
