@@ -155,9 +155,10 @@ class Settings:
     pixel_weight: float = setting(0.5)  # of neighbours by pixels in the graph, those by embeddings having 1
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
+    voting_copies: int = setting(8)  # distorted copies of an image that have a vote in q(z|x) after that
     generation_weight: float = setting(60.0)  # in the last epochs of steps 2 and 3
     generation_share: float = setting(0.67)  # of the epochs of steps 2 and 3, the last
-    generated_images: int = setting(5)  # of each component in a gradient step
+    generated_images: int = setting(3)  # of each component in a gradient step
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
     neighbours: int = setting(5)  # that take the place of copies
@@ -183,7 +184,7 @@ class Settings:
         return self.variant != "default"
 
 
-JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0)  # a convolutional network of one head
+JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0, voting_copies=0)  # a network of one head
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -323,12 +324,22 @@ class Classifier(tf.Module):
 
     @tf.function(reduce_retracing=True)
     def classify(self, images: tf.Tensor) -> tf.Tensor:
-        """q(z | x) of the chosen head, `[B, K]`, of uint8 images `[B, 784]`."""
+        """The chosen head's probabilities, `[B, K]`, of uint8 images `[B, 784]`."""
         return tf.exp(self.chosen(images, training=False))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """q(z | x) of the chosen head, `[N, K]`, of uint8 images `[N, 784]`, however many."""
-        return np.concatenate([self.classify(part) for part in utils.slices(images, 5000)])
+        """q(z | x), `[N, K]`, of uint8 images `[N, 784]`, however many: the chosen head's, and with a convolutional
+        network the mean of it over the image and copies, where these are allowed. All images are distorted alike, so
+        that the copies are a part of q and not random."""
+        settings = self.settings
+        n_copies = settings.voting_copies if settings.factorised and not settings.no_augment else 0
+
+        def vote(part: np.ndarray) -> np.ndarray:
+            rng = np.random.default_rng(settings.seed)
+            copies = (distort(part, settings, rng, alike=True) for _ in range(n_copies))
+            return np.mean([self.classify(each) for each in (part, *copies)], axis=0)
+
+        return np.concatenate([vote(part) for part in utils.slices(images, 5000)])
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """The embeddings `[N, E]` of uint8 images `[N, 784]`, however many."""
@@ -404,9 +415,10 @@ def best_order(log_q: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float
     return order, float(scores[classes, order].sum())
 
 
-def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> tf.Tensor:
-    """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift."""
-    n = len(images)
+def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator, alike: bool = False) -> tf.Tensor:
+    """Random affine distortions of uint8 images `[B, 784]`, up to the settings' rotation, scaling, shear and shift: one
+    for each image, or the same for all."""
+    n = 1 if alike else len(images)
     most = [settings.rotation, settings.scaling, settings.scaling, settings.shear, settings.shift, settings.shift]
     angle, log_width, log_height, shear, right, down = rng.uniform(-1, 1, [len(most), n]) * np.array(most)[:, None]
     cos, sin, width, height = np.cos(angle), np.sin(angle), np.exp(log_width), np.exp(log_height)
@@ -418,14 +430,14 @@ def distort(images: np.ndarray, settings: Settings, rng: np.random.Generator) ->
         [a, b, centre * (1 - a - b) + right, c, d, centre * (1 - c - d) + down, zeros, zeros], axis=-1
     )
     distorted = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images.reshape(n, 28, 28, 1),
+        images=images.reshape(-1, 28, 28, 1),
         transforms=transforms.astype(np.float32),
         output_shape=[28, 28],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-    return tf.reshape(distorted, [n, PIXELS])
+    return tf.reshape(distorted, [-1, PIXELS])
 
 
 def bend(images: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
@@ -704,19 +716,36 @@ class Training:
             the images `[K]`.
         """
         step, total, shares = 0, tf.zeros([]), tf.zeros([self.settings.k])
+        # Two programs of XLA's, with the convolutions between them, where an epoch is not one as a whole.
+        bound_gradients = tf.function(self.bound_gradients, jit_compile=True)
+        update = tf.function(self.update, jit_compile=True)
         while step < steps:
-            x, q = tf.cast(images[step], tf.float32), q_z[step]
-            with tf.GradientTape() as tape:
-                bound, log_p_z = self.model.bound(x, q if self.settings.factorised else None)
-                kl = tf.reduce_sum(q * (tf.math.log(q + 1e-20) - log_p_z), axis=-1)
-                loss = -tf.reduce_mean(bound - pull * kl)
-                if generating:
-                    loss -= self.settings.generation_weight * self.recognition()
-            self.optimizer.apply(tape.gradient(loss, self.model.learned), self.model.learned)
-            total += tf.reduce_mean(bound - kl if self.settings.factorised else bound)
-            shares += tf.reduce_mean(tf.exp(log_p_z), axis=0)
+            gradients, bound, share = bound_gradients(images[step], q_z[step], pull)
+            update(gradients, self.recognition_gradients() if generating else [None] * len(gradients))
+            total += bound
+            shares += share
             step += 1
         return total / tf.cast(steps, tf.float32), shares / tf.cast(steps, tf.float32)
+
+    def bound_gradients(self, x: tf.Tensor, q_z: tf.Tensor, pull: tf.Tensor) -> tuple[list, tf.Tensor, tf.Tensor]:
+        """The gradients of the loss of a batch, bool `[B, 784]`; the mean bound; and the components' mean shares."""
+        with tf.GradientTape() as tape:
+            bound, log_p_z = self.model.bound(tf.cast(x, tf.float32), q_z if self.settings.factorised else None)
+            kl = tf.reduce_sum(q_z * (tf.math.log(q_z + 1e-20) - log_p_z), axis=-1)
+            loss = -tf.reduce_mean(bound - pull * kl)
+        bound = tf.reduce_mean(bound - kl if self.settings.factorised else bound)
+        return tape.gradient(loss, self.model.learned), bound, tf.reduce_mean(tf.exp(log_p_z), axis=0)
+
+    def recognition_gradients(self) -> list[tf.Tensor | None]:
+        """The gradients of the loss of generated images; None for what has no part in generating."""
+        with tf.GradientTape() as tape:
+            loss = -self.settings.generation_weight * self.recognition()
+        return tape.gradient(loss, self.model.learned)
+
+    def update(self, gradients: list[tf.Tensor], more: list[tf.Tensor | None]) -> None:
+        """A step of Adam's along the sums of two losses' gradients."""
+        sums = [one if other is None else one + other for one, other in zip(gradients, more, strict=True)]
+        self.optimizer.apply(sums, self.model.learned)
 
     def recognition(self) -> tf.Tensor:
         """The mean q(z | x) of images x, as probabilities of pixels, that the model generates from every z. Only the
@@ -727,7 +756,8 @@ class Training:
         return tf.reduce_mean(tf.exp(self.classifier.log_prob(x, z, training=False)))
 
     def compile(self, epoch: int) -> None:
-        """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training."""
+        """Compiles the program of an epoch by taking no step of it. Its time counts apart from that of training, but
+        for the two of XLA in an epoch that generates images, a few seconds, which its first step compiles."""
         started = time.perf_counter()
         if epoch < self.start_epochs:
             first = epoch < self.classifier_epochs

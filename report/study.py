@@ -55,8 +55,8 @@ LABELS = "--labels-per-class"  # a seed also draws which
 RANDOM_START = {"pull_weight": 0.0, "classifier_share": 0.0}
 RUNS = [
     *seeds(3, "gmm", "gmm_vi.py"),
-    *variants(10, "gmvae-pure", "--pure"),
-    *variants(10, "gmvae-labels/10", LABELS, "10"),
+    *variants(10, "gmvae-pure", "--pure", importance_samples=5000),
+    *variants(10, "gmvae-labels/10", LABELS, "10", importance_samples=5000),
     *variants(10, "gmvae", importance_samples=5000),
     *variants(10, "gmvae-pure-no-augment", "--pure", "--no-augment"),
     *variants(3, "gmvae-random-start", **RANDOM_START),
