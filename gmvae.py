@@ -45,11 +45,12 @@ lie off the codes of its images:
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 a graph joins each image to those of the nearest embeddings and, more weakly, of the nearest pixels,
     which seldom err together. It is cut into K clusters (Ng, Jordan & Weiss 2002), and each image joins the majority
-    two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013).
+    two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013). q(z | x) is
+    the mean of what it then says of an image and of copies, for which all images are distorted alike.
   - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
     for q(z | x), in the manner of Chen et al. (2016).
 
-With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and none does in the refinement.
+With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and nothing does after that.
 
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
 it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  and  log q(z | x)  joins the

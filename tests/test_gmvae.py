@@ -474,6 +474,34 @@ def test_labels_choose_the_head_and_name_its_clusters():
     np.testing.assert_array_equal(classifier.embed(grey), embeddings)
 
 
+@pytest.mark.parametrize(
+    ("changes", "n_copies"), [({"pure": True}, 3), ({"pure": True, "no_augment": True}, 0), ({}, 0)]
+)
+def test_copies_have_a_vote_where_they_are_allowed(changes, n_copies):
+    """The mean over the image and copies that do not hang on the images' company."""
+    tf.keras.utils.set_random_seed(0)
+    settings = small_settings(voting_copies=3, **changes)
+    classifier = gmvae.Classifier(settings)
+    grey = images(12)
+    rng = np.random.default_rng(settings.seed)
+    every = [grey, *(gmvae.distort(grey, settings, rng, alike=True) for _ in range(n_copies))]
+    votes = [classifier.classify(each).numpy() for each in every]
+    assert n_copies == 0 or np.ptp(votes, axis=0).max() > 1e-4
+    found = classifier(grey)
+    np.testing.assert_allclose(found, np.mean(votes, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(classifier(grey[5:6]), found[5:6], rtol=1e-4)
+
+
+def test_images_are_distorted_alike_or_each_in_its_own_way():
+    one = np.repeat(images(1), 4, axis=0)
+    alike, apart = (
+        gmvae.distort(one, small_settings(), np.random.default_rng(0), alike=alike).numpy() for alike in (True, False)
+    )
+    assert (alike == alike[0]).all()
+    assert not np.array_equal(alike[0], one[0])
+    assert all(not np.array_equal(apart[0], other) for other in apart[1:])
+
+
 def test_the_refinement_learns_each_images_own_cluster():
     training = training_on(40, refinement_batch_size=10, no_augment=True)
     training.targets.assign(np.arange(40))
