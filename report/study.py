@@ -3,7 +3,8 @@
 A study is a list of runs. A run is a command that writes metrics.json to its `--out` folder and goes on with
 `--resume`. Its folder is report/runs/NAME. Once it is finished, its metrics.json is copied to report/results/NAME.json,
 which is committed, and while that lies there it is never run again. What Ctrl-C or a kill stops, the next call takes
-up. A run that fails leaves the others alone; its last words are in report/runs/NAME.log.
+up. A run that fails leaves the others alone; its last words are in report/runs/NAME.log. The figures of some runs, and
+what they are drawn from, are copied to plots/, for README and report.
 
     make study                              # all of them
     make study ONLY="gmm gmvae/seed-0"      # those whose names begin so
@@ -159,6 +160,13 @@ RUNS = [
     Run("gmm-scale", ("report/gmm_scale.py",)),
     *(Run(f"gmm-real/{name}", ("report/gmm_real.py", "--data", name)) for name in ("iris", "wine")),
 ]
+SHOWN = {  # folders in plots/ of the runs whose figures are copied there
+    "gmm/seed-0": "gmm",
+    "gmvae/seed-0": "gmvae",
+    "gmvae-pure/seed-0": "gmvae-pure",
+    "gmvae-labels/10/seed-0": "gmvae-labels",
+    "gmvae-random-start/seed-0": "gmvae-random-start",
+}
 
 
 class Study:
@@ -198,10 +206,12 @@ class Study:
                 code = self.work(run, out, log)
             if code:
                 return False, f"failed: see {self.log(run)}"
+            if run.name in SHOWN:
+                for file in out.iterdir():
+                    if file.is_file() and not file.name.startswith("weights"):
+                        copy(file, self.folder.parent / "plots" / SHOWN[run.name] / file.name)
             result = self.result(run)
-            result.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(out / "metrics.json", result.with_suffix(".part"))
-            os.replace(result.with_suffix(".part"), result)
+            copy(out / "metrics.json", result)
             if was_finished:
                 return True, f"was finished and is not run again; to have it done anew, delete {out} and {result}"
             return True, "finished"
@@ -273,6 +283,14 @@ class Study:
                 pool.shutdown(cancel_futures=True)
                 raise
         return failed
+
+
+def copy(file: Path, to: Path) -> None:
+    """Copies a file, whole or not at all."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    part = to.with_name(f".{to.name}.part")
+    shutil.copy(file, part)
+    os.replace(part, to)
 
 
 def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:

@@ -85,6 +85,22 @@ def test_a_study_does_each_run_once(count, tmp_path, capsys):
     assert results(tmp_path)["c"]["threads"] == str(max(1, cores // 2))
 
 
+def test_files_of_a_run_that_is_shown_are_copied_to_plots_but_for_weights(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SHOWN", {"count/a": "counted"})
+    folder = tmp_path / "report"
+    (folder / "runs" / "count" / "a").mkdir(parents=True)
+    (folder / "runs" / "count" / "a" / "weights.index").write_text("large")
+    assert study.main([], count(a=1, b=1), folder) == 0
+    shown = tmp_path / "plots" / "counted"
+    assert sorted(path.name for path in shown.iterdir()) == ["metrics.json", "pids"]
+    assert (shown / "metrics.json").read_text() == (folder / "results" / "count" / "a.json").read_text()
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["counted"]
+
+
+def test_runs_that_are_shown_are_runs():
+    assert set(study.SHOWN) <= {run.name for run in study.RUNS}
+
+
 def test_a_finished_run_without_a_result_is_said_not_to_be_run_again(count, tmp_path, capsys):
     runs = count(a=2)
     assert study.main([], runs, tmp_path) == 0
