@@ -68,42 +68,58 @@ def gmvae_table() -> str:
     return "\n".join(lines + [row(label, [value(run) for run in runs]) for label, value in rows])
 
 
-def variants() -> dict[str, list[str]]:
-    """Part 3's variants by default, with --pure and with 100 labels, over the runs that there are: by name of a score
-    its mean, and worst to best where there are several. Shares are in %."""
-    names = ("gmvae", "gmvae-pure", "gmvae-labels/10")
-    folders = [ROOT / "report" / "results" / name for name in names]
-    runs = [[json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))] for folder in folders]
+VARIANTS = {  # of part 3, by the folder of their results
+    "gmvae-random-start": "random start",
+    "gmvae": "`gmvae.py`",
+    "gmvae-pure": "`--pure`",
+    "gmvae-pure-no-augment": "`--pure --no-augment`",
+    "gmvae-labels/10": "`--labels-per-class 10`",
+}
+
+
+def variants() -> tuple[list[str], dict[str, list[str]]]:
+    """The variants of part 3 that have runs; and by name of a score, for each of them, its mean over the runs that
+    there are, and worst to best where there are several. Shares are in %."""
+    folders = {name: ROOT / "report" / "results" / name for name in VARIANTS}
+    every = {
+        name: [json.loads(path.read_text()) for path in sorted(folder.glob("seed-*.json"))]
+        for name, folder in folders.items()
+    }
+    names = [name for name, each in every.items() if each]
+    runs = [every[name] for name in names]
 
     def spread(values: list[float | None]) -> str:
-        if not values or None in values:
+        if None in values:
             return ""
         mean = f"{sum(values) / len(values):.2f}"
         return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
+
+    def whole(values: list[int], form: str = "") -> str:
+        return " to ".join(format(value, form) for value in sorted({min(values), max(values)}))
 
     found = {"runs": [str(len(each)) for each in runs]}
     for name, scale in {"accuracy": 100, "accuracy_model": 100, "error": 100, "nll": 1, "elbo": 1}.items():
         values = [[run["test"].get(name) for run in each] for each in runs]
         found[name] = [spread([None if value is None else scale * value for value in each]) for each in values]
+    found["samples"] = [whole([run["test"]["importance_samples"] for run in each], ",") for each in runs]
     for name, key, scale in (("purity", "mean", 100), ("diversity", "diversity", 1)):
         judged = [[run["sample_purity"] for run in each] for each in runs]  # None without a judge
         found[name] = [spread([value and scale * np.mean(value[key]) for value in each]) for each in judged]
-    used = [[run["components_used"] for run in each] for each in runs]
-    found["components"] = [" to ".join(map(str, sorted({min(each), max(each)}))) if each else "" for each in used]
-    return found
+    found["components"] = [whole([run["components_used"] for run in each]) for each in runs]
+    return names, found
 
 
 def variants_table() -> str:
     """Part 3's variants."""
-    found = variants()
-    heads = ["`gmvae.py`", "`--pure`", "`--labels-per-class 10`"]
-    lines = [row("10,000 test images", heads), "|---|" + "---:|" * len(heads)]
+    names, found = variants()
+    lines = [row("10,000 test images", [VARIANTS[name] for name in names]), "|---|" + "---:|" * len(names)]
     labels = {
         "runs": "runs, a seed each",
         "accuracy": "accuracy by q(z&#124;x), matched one to one, %",
         "accuracy_model": "accuracy by the model's own p(z&#124;x), %",
         "error": "error, nothing matched, %",
         "nll": "-log p(x), nats per image",
+        "samples": "importance samples of that",
         "elbo": "lower bound, nats per image",
         "purity": "purity of samples, %",
         "diversity": "diversity of samples, that of a class being 1",

@@ -166,7 +166,14 @@ def design_runs(folder, **shifts):
         path.mkdir(parents=True)
         for seed in range(2):
             elbo = -90.0 - seed + shifts.get(design, 0.0)
-            test = {"elbo": elbo, "nll": 86.0, "accuracy": 0.9, "accuracy_model": 0.8, "effective_samples": 9.0}
+            test = {
+                "importance_samples": 500,
+                "elbo": elbo,
+                "nll": 86.0,
+                "accuracy": 0.9,
+                "accuracy_model": 0.8,
+                "effective_samples": 9.0,
+            }
             parts = {"total": -elbo - 86.0, "code": 3.0, "component_given_code": 0.5, "component": 1.0}
             test["gap"] = {**parts, "code_given_component": parts["total"] - 1.0}
             config = {"design": design, "epochs": 8, "pull_share": 0.25, "batch_size": 600}
@@ -195,12 +202,12 @@ def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_
         r"By the bound the order is (c) (\ensuremath{-89.50}), (a) (\ensuremath{-90.50}), (b) (\ensuremath{-90.75}); "
     )
     assert told["designs told"].startswith(order + "the first is ahead of the second in 2 of 2 seeds.")
-    assert "their bound is 0.50 nats higher, and their negative log-likelihood 1.00 nats lower" in told["designs told"]
+    assert "and their bound is 0.50 nats higher: " in told["designs told"]
     assert lines[2].startswith(
         r"lower bound, nats per image & \ensuremath{-90.50} (1.00) & \ensuremath{-90.75} (1.00) & "
     )
-    assert lines[10].startswith("components in use, of 10 & 9.5 (1.0) & ")
-    defaults[0]["test"] |= {"elbo": -91.0, "nll": 87.0}
+    assert lines[11].startswith("components in use, of 10 & 9.5 (1.0) & ")
+    defaults[0]["test"] |= {"elbo": -91.0}
     assert "the finer posterior is worth its time" in tables.gmvae_designs(defaults)[0]["designs told"]
     (tmp_path / "report" / "results" / "gmvae-designs" / "summed" / "seed-1.json").unlink()
     assert tables.gmvae_designs(defaults)[0]["designs told"] == "The runs are not finished."
