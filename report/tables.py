@@ -376,6 +376,74 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
     return gmvae_settings("gmvae-pure") | cells | {"judge error": f"{100 * judged['test_error']:.2f}"}, lines
 
 
+ABLATION = {  # what a run of --pure leaves out
+    "nothing": "nothing",
+    "balance": r"balance, $\lambda_1=0$",
+    "certainty": r"certainty, $\lambda_2=0$",
+    "agreement": "agreement of heads with copies",
+    "contrast": r"contrast \eqref{contrast}",
+    "graph": "the graph: heads' own clusters",
+    "pixels": "neighbours by pixels",
+    "restarts": "all heads but one",
+    "refinement": "self-training",
+    "elastic": "elastic distortions",
+}
+
+
+def compact(values: list[float]) -> str:
+    """Mean and range, as in a cell of a table; nothing where there are no values."""
+    return gmvae_figures.mean_and_range(values, ".2f").replace(" to ", "--") if values else ""
+
+
+def scores_of(runs: list[dict[str, Any]]) -> list[str]:
+    """Cells of a table: accuracies by q(z|x) and p(z|x) and purity of samples in %, and -log p(x)."""
+    return [
+        compact([100 * run["test"]["accuracy"] for run in runs]),
+        compact([100 * run["test"]["accuracy_model"] for run in runs]),
+        compact([100 * run["sample_purity"]["mean"] for run in runs]),
+        compact([run["test"]["nll"] for run in runs]),
+    ]
+
+
+def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
+    """--pure without one ingredient at a time, those that have runs; nothing where the whole has none."""
+    found = {name: gmvae_figures.runs(f"gmvae-pure-without/{name}") for name in ABLATION}
+    whole = found["nothing"]
+    if not whole:
+        return {"ablation told": "", "ablation epochs": ""}, []
+    accuracies = {name: [100 * run["test"]["accuracy"] for run in each] for name, each in found.items() if each}
+    lost = {name: np.mean(accuracies["nothing"]) - np.mean(each) for name, each in accuracies.items()}
+    order = sorted((name for name in lost if name != "nothing"), key=lambda name: -lost[name])
+    lines = [row(ABLATION[name], number(len(found[name])), *scores_of(found[name])) for name in ["nothing", *order]]
+    told = "; ".join(f"{ABLATION[name]} {number(-lost[name], '+.2f')}" for name in order)
+    return {
+        "ablation told": told,
+        "ablation epochs": number(whole[0]["config"]["epochs"]),
+    }, lines
+
+
+def gmvae_labels() -> tuple[dict[str, str], list[str]]:
+    """Labels of so many images a class: the error with all images, with these alone, without distorted copies, of what
+    has runs. Nothing where one number of labels alone has."""
+
+    def errors(name: str) -> list[float]:
+        return [100 * run["test"]["error"] for run in gmvae_figures.runs(name)]
+
+    pure = gmvae_figures.runs("gmvae-pure")
+    unlabelled = [100 * (1 - run["test"]["accuracy"]) for run in pure]
+    lines = [row("0, matched", number(len(pure)), compact(unlabelled), "", *scores_of(pure)[2:])]
+    for m in (1, 5, 10, 50, 100):
+        runs = gmvae_figures.runs(f"gmvae-labels/{m}")
+        if runs:
+            with_all, alone = errors(f"gmvae-labels/{m}"), errors(f"gmvae-labels-alone/{m}")
+            lines.append(row(number(m), number(len(runs)), compact(with_all), compact(alone), *scores_of(runs)[2:]))
+    runs = gmvae_figures.runs("gmvae-labels-no-augment/10")
+    if runs:
+        cells = [compact(errors("gmvae-labels-no-augment/10")), "", *scores_of(runs)[2:]]
+        lines.append(row("10, no copies", number(len(runs)), *cells))
+    return {}, lines if len(lines) > 3 else []
+
+
 TRAINING_IMAGES = 60_000
 DESIGNS = {  # of part 3's posterior, as report/gmvae_designs.py names them
     "summed": r"(a) $q(h|x)\,p(z|h)$",
@@ -545,6 +613,8 @@ def generated() -> str:
         "estimators": estimators(),
         "choosing k": choosing_k(),
         "gmvae variants": gmvae_variants(),
+        "gmvae ablation": gmvae_ablation(),
+        "gmvae labels": gmvae_labels(),
         "gmvae designs": gmvae_designs(runs["gmvae"]),
     }.items():
         values.update(more)
