@@ -159,7 +159,7 @@ class Settings:
     voting_copies: int = setting(8)  # distorted copies of an image that have a vote in q(z|x) after that
     generation_weight: float = setting(60.0)  # in the last epochs of steps 2 and 3
     generation_share: float = setting(0.67)  # of the epochs of steps 2 and 3, the last
-    generated_images: int = setting(3)  # of each component in a gradient step
+    generated_images: int = setting(10)  # of each component in a gradient step
     label_weight: float = setting(1.0)
     labelled_batch_size: int = setting(100)
     neighbours: int = setting(5)  # that take the place of copies
