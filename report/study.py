@@ -75,14 +75,15 @@ RUNS = [
         for run in variants(
             3,
             f"gmvae-labels-alone/{m}",
-            LABELS,
-            m,
+            *(LABELS, m, "--epochs", "6"),  # of the model, of which nothing is asked here
+            refinement_share=1.5,  # which makes as many epochs of the classifier as elsewhere
             convolutional_share=0.0,
             agreement_weight=0.0,
             balance_weight=0.0,
             certainty_weight=0.0,
             cluster_weight=0.0,
             contrast_weight=0.0,
+            generation_weight=0.0,
             graph_neighbours=0,
         )
     ),

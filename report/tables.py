@@ -581,6 +581,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     names = (
         *("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units"),
         *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
+        "voting_copies",
     )
     values = {name: number(config[name]) for name in names}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
@@ -592,9 +593,8 @@ def machine(runs: list[dict[str, Any]]) -> dict[str, str]:
     """What the runs ran on."""
     versions = runs[0]["config"]["versions"]
     found = readme.measured("limit")
-    about = found[0]["machine"] if found else {"cpu": "unknown", "cores": 0}
+    about = found[0]["machine"] if found else {"cores": 0}
     return {
-        "cpu": about["cpu"],
         "cores": number(about["cores"]),
         **{name: versions[name] for name in ("python", "tensorflow", "scikit-learn")},
     }
