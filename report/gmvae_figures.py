@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import gmm_figures
 import numpy as np
 from gmm_figures import WIDTH, Drawn, span
 from matplotlib.figure import Figure
@@ -61,21 +62,29 @@ def likelihood_figure() -> Drawn | None:
         nll.plot(np.mean(values), height, "|", color="black", markersize=9)
         used = [run["components_used"] for run in each]
         components.plot(used, [height] * len(each), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
-    nll.set_yticks(range(len(found)), [INGREDIENTS[name] for name in found])
+    seconds = {name: np.mean([run["seconds"] for run in each]) for name, each in found.items()}
+    nll.set_yticks(range(len(found)), [f"{INGREDIENTS[name]}, {seconds[name]:.0f} s" for name in found])
     nll.invert_yaxis()
     nll.set(xlabel="$-\\log p(x)$ of test images (nats per image)")
     components.set(xlabel="components in use", xlim=(0, 10.5))
     base = np.mean([run["test"]["nll"] for run in found["nothing"]])
     gains = {name: np.mean([run["test"]["nll"] for run in each]) - base for name, each in found.items()}
-    best = min(gains, key=gains.__getitem__)
     config = found["nothing"][0]["config"]
-    helps = f"{INGREDIENTS[best]} helps most, {-gains[best]:.2f} nats" if best != "nothing" else "no change helps"
+    better = sorted((name for name in gains if gains[name] < 0), key=gains.__getitem__)
+    helps = gmm_figures.listed(
+        [
+            f"{INGREDIENTS[name]} ({-gains[name]:.2f} nats, {seconds[name] / seconds['nothing']:.1f} times the time)"
+            for name in better
+        ]
+    )
+    helps = f"At equal epochs these help: {helps}." if better else "No change here helps."
     told = "; ".join(f"{INGREDIENTS[name]} {gain:+.2f}" for name, gain in gains.items() if name != "nothing")
     return figure, (
-        f"Of what is changed here {helps}. At {config['epochs']} epochs of step 3 the default is at "
+        f"{helps} At {config['epochs']} epochs of step 3 the default is at "
         f"{mean_and_range([run['test']['nll'] for run in found['nothing']], '.2f')} nats per image; each change by "
-        f"itself adds to it: {told}. Dots are seeds, strokes their means; {config['importance_samples']} importance "
-        "samples."
+        f"itself adds to it: {told}. Dots are seeds, strokes their means, beside each its seconds of training; "
+        f"{config['importance_samples']} importance samples, for which the weighted bound trains q, so that part of "
+        "its gain is the estimate's."
     )
 
 
@@ -129,12 +138,14 @@ def inside_figure() -> Drawn | None:
         else ""
     )
     most = max(last, key=lambda name: last[name]["information"])
+    seeds = ", ".join(f"{name} {len(each)}" for name, each in found.items())
     return figure, (
-        f"The {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
+        f"Of these, the {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
         f"{np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
         f"At the end, in the mean over the seeds: {words}. "
-        f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of "
-        f"{max(map(len, found.values()))} seeds. The dotted line ends the pull of the default's step 2."
+        f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of seeds "
+        f"({seeds}). The last point is of averages of the weights. The dotted line ends the pull of the default's "
+        "step 2."
     )
 
 
@@ -159,8 +170,7 @@ def gap_figure() -> Drawn | None:
             x = curves[0]["samples"]
             ends = np.array([run["test"]["log_likelihood"] for run in each])
             short = ends - np.array([curve["log_likelihood"] for curve in curves]).T
-            shown = len(x) - (proposal == "optimised")  # whose last point is log p(x) itself
-            span(estimate, x[:shown], short[:shown], color=colour, linestyle=style, markersize=3)
+            span(estimate, x, short, color=colour, linestyle=style, markersize=3)
             shares = 100 * np.array([curve["effective_share"] for curve in curves]).T
             span(effective, x, shares, color=colour, linestyle=style, markersize=3)
     parts.set_xticks(range(len(found)), found)
@@ -182,10 +192,13 @@ def gap_figure() -> Drawn | None:
     left = np.mean(
         [r["test"]["log_likelihood"] - r["test"]["convergence"]["ours"]["log_likelihood"][-1] for r in found["default"]]
     )
+    test = found["default"][0]["test"]
     return figure, (
-        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}. With the network's "
-        f"q(h|x) (full lines) {ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of that with "
-        f"q(h|x) optimised for each image (dashed). On {found['default'][0]['test']['images']} test images."
+        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}. With the network's q(h|x) (full lines) "
+        f"{ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of log p(x), which is that of "
+        f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), itself a "
+        f"little low. On {test['images']} test images, so that the light part has in it what the network does not "
+        "generalise, and for pure what its regularisers cost."
     )
 
 

@@ -1,6 +1,7 @@
 """What goes on inside gmvae.py's model while it learns, and where its bound is loose at the end.
 
-Before every epoch of steps 2 and 3, and at the end, on the first training images, nats per image:
+Before every epoch of steps 2 and 3, of the weights that learn, and at the end, of their averages, on the first training
+images, nats per image:
 
     rate            KL(q(z, h | x) || p(z, h)), the bound's cost of the code
     assignment      KL(q(z | x) || p(z)), the part of it that names the component
@@ -8,14 +9,16 @@ Before every epoch of steps 2 and 3, and at the end, on the first training image
     information     of image and component: the entropy of the mean of q(z | x), less the mean of
     uncertainty     the entropy of q(z | x)
     components      exp of the entropy of the mean of q(z | x), the effective number in use
-    active units    of the code: the mean of q(h | x) varies over the images by at least a hundredth of the whole
-                    variance of h, the criterion of Burda et al. (2015, section 5.3) made free of the code's scale
+    active units    of the code: those whose part of `within`, KL(q(h_d | x) || p(h_d | z)), is at least 0.01. The
+                    variance of means, by which Burda et al. (2015, section 5.3) count, would count units that name
+                    the component and tell no more
 
 At the end, on the first test images, the gap log p(x) - bound is split in two (Cremer, Li & Duvenaud 2018): q(h | x)
 whose mean and standard deviation Adam has optimised for each image by itself, and q(z | x) with it, leaves the
 approximation gap; what it gains is the amortisation gap. With E over that q(h | x), the bound's best q(z | x) is
-proportional to exp E log p(z | h), where it does not depend on h; by default it is p(z | h) already. And log p(x) is
-estimated from 1 to 5000 samples of q(h | x) with their effective number, (sum w)^2 / sum w^2.
+proportional to exp E log p(z | h), where it does not depend on h; by default it is p(z | h) already. log p(x) itself
+is estimated from 50,000 samples of the optimised q(h | x), and beside that from 1 to 5000 other samples of either
+q(h | x), with their effective number, (sum w)^2 / sum w^2.
 
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
@@ -43,6 +46,7 @@ import zhusuan as zs  # isort: skip
 
 WATCHED, WATCHED_SAMPLES = 2000, 10  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
+REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
 MEASURES = ("rate", "assignment", "within", "information", "uncertainty", "components", "active units")
 
@@ -93,12 +97,14 @@ def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_sa
         rate += np.sum(xlogy(q_z, q_z) - q_z * log_p_z.mean(axis=1).T, axis=-1)
     prior = tf.nn.softmax(model.weight_logits).numpy().astype(float)
     assignment = np.sum(xlogy(q_z, q_z) - q_z * np.log(prior), axis=-1).mean()
-    of_means = mean.numpy().var(axis=0)
-    whole = of_means + np.exp(2 * logstd.numpy()).mean(axis=0)
+    mean, logstd = (part.numpy().astype(float)[:, None] for part in (mean, logstd))  # [B, 1, D]
+    means, logstds = (part.numpy().astype(float) for part in (model.means, model.logstds))  # [K, D]
+    each = logstds - logstd + (np.exp(2 * logstd) + (mean - means) ** 2) / (2 * np.exp(2 * logstds)) - 0.5
+    of_units = np.einsum("bk,bkd->d", q_z, each) / len(x)
     all_images, each_image = entropy(q_z.mean(axis=0)), entropy(q_z).mean()
     values = (
         *(rate.mean(), assignment, rate.mean() - assignment, all_images - each_image, each_image),
-        *(np.exp(all_images), np.sum(of_means >= 0.01 * whole)),
+        *(np.exp(all_images), np.sum(of_units >= 0.01)),
     )
     return dict(zip(MEASURES, map(float, values), strict=True))
 
@@ -118,16 +124,10 @@ class Training(gmvae_run.Training):
         return super().epoch_data(epoch, q_z)
 
     def look(self, epoch: int, q_z: np.ndarray) -> None:
-        """Measures averages of the weights after so many epochs of steps 2 and 3, and leaves the training's weights and
-        random numbers as they are."""
+        """Measures the model after so many epochs of steps 2 and 3, and leaves the training's random numbers alone."""
         told = q_z[: len(self.watched)] if self.settings.factorised else None
-        weights = [tf.identity(weight) for weight in self.model.learned]
-        if epoch:
-            self.optimizer.finalize_variable_values(self.model.learned)
         with utils.private_seed(epoch):
             self.inside[epoch].assign(list(measure(self.model, self.watched, told, WATCHED_SAMPLES).values()))
-        for variable, weight in zip(self.model.learned, weights, strict=True):
-            variable.assign(weight)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -193,9 +193,11 @@ def convergence(log_w: np.ndarray, counts: tuple[int, ...]) -> dict[str, list[fl
     return found
 
 
-def split_gap(training: gmvae.Training, images: np.ndarray, steps: int, counts: tuple[int, ...]) -> dict[str, Any]:
-    """The gap of uint8 images `[B, 784]` in its two parts, and how the estimate of log p(x) converges. That from the
-    most samples of the optimised q(h | x) stands for log p(x)."""
+def split_gap(
+    training: gmvae.Training, images: np.ndarray, steps: int, counts: tuple[int, ...], reference: int
+) -> dict[str, Any]:
+    """The gap of uint8 images `[B, 784]` in its two parts, with log p(x) from so many samples of the optimised
+    q(h | x) as a reference; and how its estimates from fewer converge."""
     model, factorised = training.model, training.settings.factorised
     x = tf.constant(gmvae.fixed_binary(images))
     q_z = tf.constant(training.classifier(images)) if factorised else None
@@ -205,9 +207,11 @@ def split_gap(training: gmvae.Training, images: np.ndarray, steps: int, counts: 
     converged = {name: convergence(each.log_w.numpy(), counts) for name, each in (("ours", ours), ("optimised", best))}
     bound = float(tf.reduce_mean(bound_of_each(ours, q_z)))
     best_bound = float(tf.reduce_mean(bound_of_each(best, optimal_q_z(best) if factorised else None)))
-    log_likelihood = converged["optimised"]["log_likelihood"][-1]
+    log_w = many_weights(model, x, optimised, reference).log_w.numpy()
+    (log_likelihood,) = convergence(log_w, (reference,))["log_likelihood"]
     return {
         "images": len(images),
+        "reference_samples": reference,
         "bound": bound,
         "log_likelihood": log_likelihood,
         "gap": log_likelihood - bound,
@@ -233,7 +237,7 @@ def run(settings: gmvae.Settings, folder: RunFolder, images: Images) -> dict[str
         "pull_epochs": training.pull_epochs,
         "inside": dict(zip(MEASURES, training.inside.numpy().T.tolist(), strict=True)),
         "bounds": training.bounds.numpy().tolist(),
-        "test": split_gap(training, images.test[:SPLIT], SPLIT_STEPS, COUNTS),
+        "test": split_gap(training, images.test[:SPLIT], SPLIT_STEPS, COUNTS, REFERENCE),
         "seconds": float(training.seconds),
         "compile_seconds": float(training.compile_seconds),
     }

@@ -5,8 +5,8 @@
 What comes after `--`, and what is unknown before it, goes to gmvae.py, which records every setting.
 
 Step 1 of a convolutional classifier, a third of a run's time, knows nothing of labels or of the model. It is left in
-report/runs/gmvae-step-1 for other runs of the same seed whose settings say the same of it. Their numbers are those that
-they would have had, and their seconds count it in.
+report/runs/gmvae-step-1 for other runs of the same seed, with the same gmvae.py, whose settings say the same of it.
+Their numbers are those that they would have had, and their seconds count it in.
 """
 
 import argparse
@@ -58,6 +58,7 @@ class Training(gmvae.Training):
         """The folder of this step 1."""
         config: dict[str, Any] = utils.config(self.settings) | {"epochs": self.classifier_epochs}
         said = {name: value for name, value in config.items() if name not in AFTER_STEP_1}
+        said["code"] = Path(gmvae.__file__).read_text()
         return SHARED / hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     def begin_refinement(self) -> None:

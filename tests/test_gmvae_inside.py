@@ -81,18 +81,34 @@ def test_by_default_q_z_is_the_mean_of_p_z_given_h():
     assert found["components"] == pytest.approx(np.exp(-np.sum(q_z.mean(0) * np.log(q_z.mean(0)))), abs=5e-3)
 
 
-def test_a_unit_is_active_where_its_mean_varies_by_a_hundredth_of_all():
+def test_a_unit_is_active_where_it_tells_a_hundredth_of_a_nat():
+    """Units of q(h|x) with the prior's standard deviation, whose means square to twice their divergence."""
     model, x, _ = small_model(code_units=3)
+    model.means.assign(tf.zeros_like(model.means))
+    model.logstds.assign(tf.zeros_like(model.logstds))
     last = model.encoder.layers[-1]
     kernel = np.zeros(last.kernel.shape, np.float32)
     last.bias.assign(np.zeros(last.bias.shape))  # standard deviations of 1
     features = model.encoder.layers[1](model.encoder.layers[0](x)).numpy()
-    unit = features.std(axis=0).argmax()
-    spread = features[:, unit].std()
-    for code, share in enumerate((0.0, 0.009, 0.011)):
-        kernel[unit, code] = np.sqrt(share / (1 - share)) / spread
+    size = np.sqrt(np.mean(features**2, axis=0))
+    unit = size.argmax()
+    for code, nats in enumerate((0.0, 0.009, 0.011)):
+        kernel[unit, code] = np.sqrt(2 * nats) / size[unit]
     last.kernel.assign(kernel)
     assert inside.measure(model, x, None, 2)["active units"] == 1
+
+
+def test_a_unit_that_only_names_the_component_is_not_active():
+    model, x, _ = small_model(pure=True)
+    certain = np.eye(K, dtype=np.float32)[np.arange(B) % K]
+    last = model.encoder.layers[-1]
+    last.kernel.assign(tf.zeros_like(last.kernel))
+    last.bias.assign([0.3, -0.2])
+    model.logstds.assign(tf.fill([K, 1], -0.2))
+    model.means.assign(tf.fill([K, 1], 0.3))
+    assert inside.measure(model, x, certain, 2)["active units"] == 0
+    model.means.assign([[0.3], [0.3], [0.9]])
+    assert inside.measure(model, x, certain, 2)["active units"] == 1
 
 
 def by_quadrature(model, x, factorised):
@@ -131,7 +147,7 @@ def test_the_gap_is_split_as_by_quadrature(pure):
             return q_z
 
     Trained.model = model
-    found = inside.split_gap(Trained, (255 * x).astype(np.uint8), 800, (1, 10, 4000))
+    found = inside.split_gap(Trained, (255 * x).astype(np.uint8), 800, (1, 10, 4000), 4000)
     log_likelihood, best = by_quadrature(model, x, pure)
     effective = 4000 * found["convergence"]["optimised"]["effective_share"][-1]
     assert found["log_likelihood"] == pytest.approx(log_likelihood.mean(), abs=5 / np.sqrt(effective * B))
@@ -159,6 +175,7 @@ def test_convergence_is_the_mean_over_all_groups():
 def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypatch):
     monkeypatch.setattr(inside, "SPLIT_STEPS", 3)
     monkeypatch.setattr(inside, "COUNTS", (1, 5, 50))
+    monkeypatch.setattr(inside, "REFERENCE", 100)
     monkeypatch.setattr(inside.gmvae_run, "SHARED", tmp_path / "shared")
     data = tiny.write_images(tmp_path / "data", 40, 20)
     argv = ["--change", "hidden_units=16", "code_units=3", "classifier_share=1", "pull_share=1", "--", *variant]
