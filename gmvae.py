@@ -14,12 +14,12 @@ K:
     log p(x) >= E_q(h|x)[ log p(x|h) + log sum_z p(z) p(h|z) - log q(h|x) ]                                        (1)
 
 Of the three designs in report/gmvae_designs.py this has the best bound for the time: q(z | x) q(h | x) lies below it by
-what it says of z, and q(z | x) q(h | x, z), a little above it after as many steps, pays for K passes in each.
+E KL(q(z | x) || p(z | h)), and q(z | x) q(h | x, z), a little above it after as many steps, pays for K passes in each.
 
 Learning: `zs.sgvb` on h (Kingma & Welling 2013) for pi, mu, sigma and both networks.
 
-From a random start this bound keeps few components: before the code means anything the components differ by chance,
-and the first that explains a little more takes all images. So the mixture is given a start that needs no labels:
+From a random start the components come to mean little: before the code means anything they differ by chance, and the
+bound hardly cares which images share one. So the mixture is given a start that needs no labels:
 
   1. A classifier q(z | x) learns by itself: its clusters are to be certain, evenly filled, and the same for an image
      and a slightly distorted copy (Hu et al. 2017, with affine distortions). Several run as heads of one network; the
@@ -28,7 +28,7 @@ and the first that explains a little more takes all images. So the mixture is gi
   3. The bound (1) alone, to the end.
 
 The step size stays the same, and what is scored is an average of the model's weights over the last steps, which finds
-a better bound in the same time than steps that fall to 0.
+a better bound in the same time than steps that fall to 0 from the same first one.
 
 `--pure` keeps a classifier, a convolutional one, as the posterior of z: q(z, h | x) = q(z | x) q(h | x). With z summed
 out again,
@@ -36,10 +36,10 @@ out again,
     log p(x) >= (1) - E_q(h|x)[ KL(q(z|x) || p(z|h)) ]                                                             (2)
 
 so the pull is part of the bound, with weight 1, and a regulariser beyond that. It stays to the end, and makes the
-model's own p(z | x) as pure as the classifier, of which q(h | x) is told the result. The bound's gradient for q(z | x)
-is left out: its regularisers alone train it, before the rest. There are two more of them, since heads that agree on all
-copies still join a rare way of writing a digit to the wrong one, and one of the model, since draws from a component may
-lie off the codes of its images:
+model's own p(z | x) nearly as pure as the classifier, of which q(h | x) is told the result. The bound's gradient for
+q(z | x) is left out: its regularisers alone train it, before the rest. There are two more of them, since heads that
+agree on all copies still join a rare way of writing a digit to the wrong one, and one of the model, since draws from a
+component may lie off the codes of its images:
 
   - In step 1 the network also embeds images on a sphere, where a copy is to be told from all other images of its batch
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
@@ -53,8 +53,9 @@ lie off the codes of its images:
 With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and nothing does after that.
 
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
-it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  and  log q(z | x)  joins the
-refinement's objective (Kingma et al. 2014, equations 6 and 9). Before that, labels name the graph's clusters.
+it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  with the pull's weight on what it
+says of z and h;  and  log q(z | x)  joins the refinement's objective (Kingma et al. 2014, equations 6 and 9). Before
+that, labels name the graph's clusters.
 
 The weights of the heads in step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey
 images, the rest binary ones: any q(z | x) makes (2) a bound.

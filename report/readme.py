@@ -98,15 +98,26 @@ def variants() -> tuple[list[str], dict[str, list[str]]]:
         return " to ".join(format(value, form) for value in sorted({min(values), max(values)}))
 
     found = {"runs": [str(len(each)) for each in runs]}
-    for name, scale in {"accuracy": 100, "accuracy_model": 100, "error": 100, "nll": 1, "elbo": 1}.items():
-        values = [[run["test"].get(name) for run in each] for each in runs]
+    samples = [[run["test"]["importance_samples"] for run in each] for each in runs]
+    found["samples"] = [whole(each, ",") for each in samples]
+    for name, key, scale in (
+        *(("accuracy", "accuracy", 100), ("accuracy_model", "accuracy_model", 100), ("error", "error", 100)),
+        *(("nll", "nll", 1), ("elbo", "elbo", 1), ("cost", "elbo", -1)),
+    ):
+        values = [[run["test"].get(key) for run in each] for each in runs]
         found[name] = [spread([None if value is None else scale * value for value in each]) for each in values]
-    found["samples"] = [whole([run["test"]["importance_samples"] for run in each], ",") for each in runs]
+    most = max(max(each) for each in samples)  # with fewer, -log p(x) is higher by that alone
+    found["nll"] = [cell if min(each) == most else "" for cell, each in zip(found["nll"], samples, strict=True)]
     for name, key, scale in (("purity", "mean", 100), ("diversity", "diversity", 1)):
         judged = [[run["sample_purity"] for run in each] for each in runs]  # None without a judge
         found[name] = [spread([value and scale * np.mean(value[key]) for value in each]) for each in judged]
     found["components"] = [whole([run["components_used"] for run in each]) for each in runs]
     return names, found
+
+
+def most_samples(found: dict[str, list[str]]) -> str:
+    """The number of importance samples behind every -log p(x) that `variants` found."""
+    return next(samples for samples, nll in zip(found["samples"], found["nll"], strict=True) if nll)
 
 
 def variants_table() -> str:
@@ -118,8 +129,7 @@ def variants_table() -> str:
         "accuracy": "accuracy by q(z&#124;x), matched one to one, %",
         "accuracy_model": "accuracy by the model's own p(z&#124;x), %",
         "error": "error, nothing matched, %",
-        "nll": "-log p(x), nats per image",
-        "samples": "importance samples of that",
+        "nll": f"-log p(x), {most_samples(found)} importance samples, nats per image",
         "elbo": "lower bound, nats per image",
         "purity": "purity of samples, %",
         "diversity": "diversity of samples, that of a class being 1",
