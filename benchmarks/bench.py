@@ -46,6 +46,7 @@ ENVIRONMENT = {
 PAUSE = 0.3  # seconds before each round, in which threads of the last system stop spinning
 BATCH_SIZES = (100, 200, 500)
 SAMPLES = 1000  # of h for each scored image in a round
+PRECISIONS = ("float32", "bfloat16")
 SQUARES = (2048, 4096)
 TOLERANCE = 2.0  # nats per image between a system and the median of all
 GMM_STEPS = 500  # gradient steps of a round of part 2
@@ -64,10 +65,10 @@ class Case(NamedTuple):
 # What is compared: a system's module, and its arguments for each precision. Ours are settings of gmvae.Settings.
 SYSTEMS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     OURS: ("ours", {"float32": {}}),
-    "PyTorch": ("torch_vae", {p: {"precision": p, "compiled": False} for p in ("float32", "bfloat16")}),
-    "PyTorch, torch.compile": ("torch_vae", {p: {"precision": p, "compiled": True} for p in ("float32", "bfloat16")}),
-    "JAX": ("jax_vae", {p: {"precision": p} for p in ("float32", "bfloat16")}),
-    "Keras": ("keras_vae", {p: {"precision": p} for p in ("float32", "bfloat16")}),
+    "PyTorch": ("torch_vae", {p: {"precision": p, "compiled": False} for p in PRECISIONS}),
+    "PyTorch, torch.compile": ("torch_vae", {p: {"precision": p, "compiled": True} for p in PRECISIONS}),
+    "JAX": ("jax_vae", {p: {"precision": p} for p in PRECISIONS}),
+    "Keras": ("keras_vae", {p: {"precision": p} for p in PRECISIONS}),
 }
 
 # What each script does at its defaults until its training can begin.
@@ -197,33 +198,43 @@ def compilation(result: dict[str, Any]) -> float:
     return max(0.0, result["start"] - float(np.median(result["seconds"])))
 
 
-def rows(results: dict[str, dict[str, Any]], chosen: dict[str, str], units: float) -> dict[str, dict[str, Any]]:
+def rows(
+    results: dict[str, dict[str, Any]],
+    precisions: dict[str, str],
+    limits: dict[str, np.ndarray],
+    units: int,
+    flop: float,
+) -> dict[str, dict[str, Any]]:
     """A table of systems.
 
     Args:
-        results: those of `measure`.
-        chosen: the case that stands for each system.
+        results: those of `measure`, of cases "system, precision".
+        precisions: that of each system.
+        limits: for each precision the FLOP per second that a product of large matrices reached in each round.
         units: what is done in a round.
+        flop: what a unit takes.
 
     Returns:
-        for each system its `case`; `rate`, in units per second, and `ratio`, ours over its own in the same round, both
-        as spread over rounds; and its `compilation`.
+        for each system its `precision`; `rate`, in units per second, `share` of the limit and `ratio`, ours over its
+        own, both in the same round, as spreads over rounds; and its `compilation`.
     """
-    seconds = {system: np.array(results[case]["seconds"]) for system, case in chosen.items()}
+    found = {system: results[f"{system}, {precision}"] for system, precision in precisions.items()}
+    seconds = {system: np.array(result["seconds"]) for system, result in found.items()}
     return {
         system: {
-            "case": case,
+            "precision": precision,
             "rate": spread(units / seconds[system]),
+            "share": spread(units * flop / seconds[system] / limits[precision]),
             "ratio": spread(seconds[system] / seconds[OURS]),
-            "compilation": compilation(results[case]),
+            "compilation": compilation(found[system]),
         }
-        for system, case in chosen.items()
+        for system, precision in precisions.items()
     }
 
 
-def fastest(results: dict[str, dict[str, Any]], names: list[str]) -> str:
-    """The case of the least median of seconds."""
-    return min(names, key=lambda name: np.median(results[name]["seconds"]))
+def fastest(results: dict[str, dict[str, Any]], system: str) -> str:
+    """The precision in which a system has the least median of seconds."""
+    return min(SYSTEMS[system][1], key=lambda precision: np.median(results[f"{system}, {precision}"]["seconds"]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -231,33 +242,66 @@ def fastest(results: dict[str, dict[str, Any]], names: list[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def limit(rounds: int) -> dict[str, Any]:
-    """The fastest product of large square matrices that any of the systems reaches, in FLOP per second."""
+def products(precision: str) -> dict[str, Case]:
+    """Products of large square matrices in each of the systems' libraries, by the n of each, "library, n x n"."""
     libraries = {
         "TensorFlow, oneDNN": ("keras_vae", {"compiled": False}),
         "TensorFlow, XLA": ("keras_vae", {"compiled": True}),
         "PyTorch": ("torch_vae", {}),
         "JAX": ("jax_vae", {}),
     }
+    return {
+        f"{library}, {n} x {n}": Case(module, "product", {"n": n, "precision": precision, **arguments})
+        for library, (module, arguments) in libraries.items()
+        for n in SQUARES
+    }
+
+
+def product_rates(name: str, result: dict[str, Any]) -> np.ndarray:
+    """FLOP per second of the rounds of one of `products`."""
+    return 2 * int(name.rpartition(" ")[2]) ** 3 / np.array(result["seconds"])
+
+
+def limit(rounds: int) -> dict[str, Any]:
+    """The fastest product of large square matrices that any of the systems reaches, in FLOP per second. Its rounds join
+    those of training and scoring, whose limit it is."""
     measured: dict[str, Any] = {}
-    for precision in ("float32", "bfloat16"):
-        rates = {}
-        for n in SQUARES:
-            cases = {
-                f"{library}, {n} x {n}": Case(module, "product", {"n": n, "precision": precision, **arguments})
-                for library, (module, arguments) in libraries.items()
-            }
-            results = measure(cases, rounds)
-            check(results, 0.01)
-            rates.update({name: spread(2 * n**3 / np.array(result["seconds"])) for name, result in results.items()})
-        case = max(rates, key=lambda name: rates[name]["median"])
-        measured[precision] = {"case": case, "flop_per_second": rates[case]["median"], "rates": rates}
+    for precision in PRECISIONS:
+        results = {}
+        for n in SQUARES:  # what is compared is one product
+            cases = {name: case for name, case in products(precision).items() if case.arguments["n"] == n}
+            of_size = measure(cases, rounds)
+            check(of_size, 0.01)
+            results.update(of_size)
+        rates = {name: spread(product_rates(name, result)) for name, result in results.items()}
+        measured[precision] = {"case": max(rates, key=lambda name: rates[name]["median"]), "rates": rates}
     return measured
+
+
+def measure_beside_limit(
+    cases: dict[str, Case], precisions: tuple[str, ...], rounds: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Rounds of all cases and of the fastest product of each precision.
+
+    Returns:
+        the cases' results, checked against each other, and the FLOP per second of each precision's product by round.
+    """
+    path = RESULTS / "limit.json"
+    if not path.exists():
+        fail(f"there is no {path}; measure with --only limit first")
+    found = json.loads(path.read_text())
+    names = {precision: found[precision]["case"] for precision in precisions}
+    limits = {f"limit, {precision}": products(precision)[name] for precision, name in names.items()}
+    results = measure({**cases, **limits}, rounds)
+    rates = {precision: product_rates(name, results.pop(f"limit, {precision}")) for precision, name in names.items()}
+    check(results, TOLERANCE)
+    return results, rates
 
 
 def training(rounds: int) -> dict[str, Any]:
     """Images per second of every system at each batch size."""
     measured = {}
+    flop = network.training_flop()
     for batch_size in BATCH_SIZES:
         print(f"  batch size {batch_size}")
         cases = {
@@ -265,29 +309,38 @@ def training(rounds: int) -> dict[str, Any]:
             for system, (module, precisions) in SYSTEMS.items()
             for precision, arguments in precisions.items()
         }
-        results = measure(cases, rounds)
-        check(results, TOLERANCE)
-        named = {s: [f"{s}, {precision}" for precision in precisions] for s, (_, precisions) in SYSTEMS.items()}
+        results, limits = measure_beside_limit(cases, PRECISIONS, rounds)
+        best = {system: fastest(results, system) for system in SYSTEMS}
         measured[str(batch_size)] = {
-            "float32": rows(results, {system: f"{system}, float32" for system in SYSTEMS}, network.TRAINED),
-            "best": rows(results, {s: fastest(results, names) for s, names in named.items()}, network.TRAINED),
+            "float32": rows(results, dict.fromkeys(SYSTEMS, "float32"), limits, network.TRAINED, flop),
+            "best": rows(results, best, limits, network.TRAINED, flop),
+            "limit": {precision: spread(rates) for precision, rates in limits.items()},
             "cases": results,
         }
-    return {"images": network.TRAINED, "flop_per_image": network.training_flop(), "batch_sizes": measured}
+    return {"images": network.TRAINED, "flop_per_image": flop, "batch_sizes": measured}
 
 
 def sampling(rounds: int) -> dict[str, Any]:
     """Samples of h per second in scoring by importance sampling, in float32 alone: scores are not to be rough."""
+    # Keras has no scoring of its own: it would be TensorFlow's, as ours is.
+    systems = dict.fromkeys((system for system in SYSTEMS if system != "Keras"), "float32")
     cases = {
-        system: Case(module, "scoring", {"n_samples": SAMPLES, **precisions["float32"]})
-        for system, (module, precisions) in SYSTEMS.items()
-        if system != "Keras"  # it has no scoring of its own: it would be TensorFlow's, as ours is
+        f"{system}, {precision}": Case(
+            SYSTEMS[system][0], "scoring", {"n_samples": SAMPLES, **SYSTEMS[system][1][precision]}
+        )
+        for system, precision in systems.items()
     }
-    results = measure(cases, rounds)
-    check(results, TOLERANCE)
-    table = rows(results, {system: system for system in cases}, network.SCORED * SAMPLES)
+    results, limits = measure_beside_limit(cases, ("float32",), rounds)
     flop = network.scoring_flop(SAMPLES)
-    return {"images": network.SCORED, "samples": SAMPLES, "flop_per_sample": flop, "float32": table, "cases": results}
+    table = rows(results, systems, limits, network.SCORED * SAMPLES, flop)
+    return {
+        "images": network.SCORED,
+        "samples": SAMPLES,
+        "flop_per_sample": flop,
+        "float32": table,
+        "limit": {precision: spread(rates) for precision, rates in limits.items()},
+        "cases": results,
+    }
 
 
 def gmm(rounds: int) -> dict[str, Any]:

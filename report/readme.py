@@ -158,6 +158,11 @@ def ratio(spread: dict) -> str:
     return "{median:.2f} ({min:.2f}–{max:.2f})".format(**spread)
 
 
+def rate(of: dict) -> str:
+    """A system's median rate, and its share of the limit."""
+    return f"{of['rate']['median']:,.0f} ({100 * of['share']['median']:.0f} %)"
+
+
 def bench_tables() -> str:
     """Speed of training and of scoring, against peers, and the time until our training begins."""
     results = measured("limit", "training", "sampling", "start")
@@ -167,14 +172,17 @@ def bench_tables() -> str:
     machine = limit["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     sizes = training["batch_sizes"]
-    rates = {name: limit[name]["flop_per_second"] for name in ("float32", "bfloat16")}
+    products = {
+        name: f"{np.median([of['limit'][name]['median'] for of in sizes.values()]) / 1e9:.0f} GFLOP/s in {name} "
+        f"({limit[name]['case']})"
+        for name in ("float32", "bfloat16")
+    }
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores; {versions}. Median (range) of {training['rounds']} rounds of "
         f"{training['images']:,} images, all of one process. An image takes {training['flop_per_image'] / 1e6:.2f} "
-        "MFLOP of matrix products. The fastest product of large matrices that a system here reaches is "
-        f"{rates['float32'] / 1e9:.0f} GFLOP/s in float32 ({limit['float32']['case']}) and "
-        f"{rates['bfloat16'] / 1e9:.0f} in bfloat16 ({limit['bfloat16']['case']}): the limit below is that of "
-        "the row's precision. Start is what the first round takes beyond the median of the others, at least 0: "
+        "MFLOP of matrix products. The limit is the fastest product of large matrices that a system here reaches, of "
+        f"the row's precision and in the same round: in the median {products['float32']}, {products['bfloat16']}. "
+        "Start is what the first round takes beyond the median of the others, at least 0: "
         "compilation above all, but not imports.",
         "",
         "A run starts training after its imports, reading its data, building and compiling:",
@@ -198,19 +206,13 @@ def bench_tables() -> str:
             cells = []
             for measures in sizes.values():
                 of = measures[table][system]
-                rate = of["rate"]["median"]
-                precision = of["case"].rpartition(", ")[2]
-                share = rate * training["flop_per_image"] / rates[precision]
-                shown = f"{precision}: " if table == "best" else ""
-                cells.append(
-                    f"{shown}{rate:,.0f} ({100 * share:.0f} %) | {ratio(of['ratio'])} | {of['compilation']:.1f}"
-                )
+                shown = f"{of['precision']}: " if table == "best" else ""
+                cells.append(f"{shown}{rate(of)} | {ratio(of['ratio'])} | {of['compilation']:.1f}")
             lines.append(row(system, cells))
     label = f"Scoring, float32: {sampling['images']} images, {sampling['samples']:,} samples of h each"
     lines += ["", row(label, ["samples/s (of the limit)", "ours/theirs", "start, s"]), "|---|---:|---:|---:|"]
     for system, of in sampling["float32"].items():
-        share = of["rate"]["median"] * sampling["flop_per_sample"] / rates["float32"]
-        cells = [f"{of['rate']['median']:,.0f} ({100 * share:.0f} %)", ratio(of["ratio"]), f"{of['compilation']:.1f}"]
+        cells = [rate(of), ratio(of["ratio"]), f"{of['compilation']:.1f}"]
         lines.append(row(system, cells))
     return "\n".join(lines)
 

@@ -34,14 +34,38 @@ def results(**seconds):
     return {name: {"seconds": values, "start": 5.0, "value": 0.0} for name, values in seconds.items()}
 
 
-def test_rates_and_ratios_are_paired_by_round():
-    table = bench.rows(results(a=[1.0, 2.0, 4.0], b=[2.0, 2.0, 2.0]), {bench.OURS: "a", "other": "b"}, 8.0)
+def test_rates_shares_and_ratios_are_paired_by_round():
+    found = results(**{f"{bench.OURS}, a": [1.0, 2.0, 4.0], "other, b": [2.0, 2.0, 2.0]})
+    limits = {"a": np.array([16.0, 16.0, 16.0]), "b": np.array([8.0, 16.0, 32.0])}
+    table = bench.rows(found, {bench.OURS: "a", "other": "b"}, limits, 8, 2.0)
     assert table[bench.OURS]["rate"] == {"median": 4.0, "min": 2.0, "max": 8.0}
+    assert table[bench.OURS]["share"] == {"median": 0.5, "min": 0.25, "max": 1.0}
     assert table[bench.OURS]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert table["other"]["share"] == {"median": 0.5, "min": 0.25, "max": 1.0}
     assert table["other"]["ratio"] == {"median": 1.0, "min": 0.5, "max": 2.0}  # ours over the other's, in images/s
     assert table["other"]["compilation"] == 3.0
     assert bench.compilation({"start": 1.0, "seconds": [2.0]}) == 0.0
-    assert bench.fastest(results(a=[1.0, 9.0, 9.0], b=[2.0, 2.0, 2.0]), ["a", "b"]) == "b"
+
+
+def test_a_system_at_its_best_has_the_least_median():
+    found = results(**{"JAX, float32": [1.0, 9.0, 9.0], "JAX, bfloat16": [2.0, 2.0, 2.0]})
+    assert bench.fastest(found, "JAX") == "bfloat16"
+
+
+def test_the_limit_joins_the_rounds(tmp_path, monkeypatch, capsys):
+    product = bench.Case("keras_vae", "product", {"n": 2, "precision": "float32", "compiled": False})
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        bench.measure_beside_limit({}, ("float32",), 1)
+    assert last_error(capsys, stopped).endswith("measure with --only limit first")
+    monkeypatch.setattr(bench, "SQUARES", (2,))
+    (tmp_path / "limit.json").write_text(json.dumps({"float32": {"case": "TensorFlow, oneDNN, 2 x 2"}}))
+    measured, limits = bench.measure_beside_limit({"a": product}, ("float32",), 3)
+    assert list(measured) == ["a"] and len(measured["a"]["seconds"]) == 3
+    assert limits["float32"].shape == (3,)
+    seconds = 2 * 2**3 / limits["float32"]
+    assert (seconds < 1).all(), "a product of 16 operations takes no second"
+    np.testing.assert_allclose(bench.product_rates("X, 10 x 10", {"seconds": [2.0, 4.0]}), [1000.0, 500.0])
 
 
 def last_error(capsys, stopped):

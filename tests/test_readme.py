@@ -67,10 +67,20 @@ def bench_results(folder):
     machine = {"cpu": "a CPU", "cores": 2, "versions": {"numpy": "2"}}
     one = {"median": 1.0, "min": 0.5, "max": 2.0}
     tables = {
-        name: {"PyTorch": {"case": f"PyTorch, {precision}", "rate": one, "ratio": one, "compilation": 1.5}}
-        for name, precision in (("float32", "float32"), ("best", "bfloat16"))
+        name: {
+            "PyTorch": {
+                "precision": precision,
+                "rate": one,
+                "share": {"median": share, "min": 0.1, "max": 0.5},
+                "ratio": one,
+                "compilation": 1.5,
+            }
+        }
+        for name, precision, share in (("float32", "float32", 0.25), ("best", "bfloat16", 0.12))
     }
-    peaks = {name: {"case": "JAX, 2 x 2", "flop_per_second": flop} for name, flop in (("float32", 4), ("bfloat16", 8))}
+    precisions = {"float32": 4e9, "bfloat16": 8e9}
+    limits = {name: {"median": rate, "min": rate, "max": rate} for name, rate in precisions.items()}
+    peaks = {name: {"case": "JAX, 2 x 2"} for name in precisions}
     point = {
         "n": 100,
         "k": 3,
@@ -82,7 +92,7 @@ def bench_results(folder):
     }
     parts = {
         "limit": peaks,
-        "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": tables}},
+        "training": {"images": 2, "flop_per_image": 1, "batch_sizes": {"100": {**tables, "limit": limits}}},
         "sampling": {"images": 2, "samples": 5, "flop_per_sample": 1.0, "float32": tables["float32"]},
         "gmm": {"curves": {"n": [point]}},
         "start": {"seconds": {"gmvae.py": [20.0, 10.0]}},
@@ -100,6 +110,7 @@ def test_tables_of_speed_follow_the_results(readme, tmp_path, monkeypatch):
     first = readme.bench_tables(), readme.gmm_cost()
     assert "| PyTorch | 1 (25 %) | 1.00 (0.50–2.00) | 1.5 |" in first[0]
     assert "| PyTorch | bfloat16: 1 (12 %) | 1.00 (0.50–2.00) | 1.5 |" in first[0]
+    assert "4 GFLOP/s in float32 (JAX, 2 x 2), 8 GFLOP/s in bfloat16 (JAX, 2 x 2)" in first[0]
     assert "| `gmvae.py` | 20.0 | 10.0 |" in first[0]
     assert "costs 20.0000 ms against" in first[1]
     for name in ("sampling", "gmm"):
