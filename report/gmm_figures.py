@@ -171,7 +171,7 @@ def advantage(of: dict[str, Any], fit: str, other: str) -> float:
 def n_figure() -> Drawn:
     """Errors, likelihood and clusters against N."""
     n, data_sets = sweep("n")
-    figure = Figure(figsize=(WIDTH, 2.2))
+    figure = Figure(figsize=(WIDTH, 1.75))
     errors, likelihood, rand = figure.subplots(1, 3)
     for i, (name, label) in enumerate(PARAMETERS.items()):
         colour = utils.COLOURS[i]
@@ -180,13 +180,13 @@ def n_figure() -> Drawn:
     errors.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="EM")
     errors.plot(n, np.divide(1, np.sqrt(n)), color="0.6", linestyle=":", label="$N^{-1/2}$")
     errors.set(xscale="log", yscale="log", ylabel="RMS error ($\\mu$, $\\sigma$ in own $\\sigma$)")
-    errors.legend(ncols=2, handlelength=1.2, columnspacing=0.8)
+    errors.legend(loc="upper right", ncols=2, handlelength=1.2, columnspacing=0.8, borderaxespad=0)
     for fit, style in FITS.items():
         band(likelihood, n, [[advantage(d, fit, "truth") for d in row] for row in data_sets], **style)
     likelihood.plot(n, np.divide(14 / 2, n), color="0.6", linestyle=":", label="parameters / $2N$")
     likelihood.set_yscale("symlog", linthresh=1e-4)
     likelihood.axhspan(-1e-4, 1e-4, color="0.93", linewidth=0)
-    likelihood.set(xscale="log", ylabel="log-likelihood less the truth's,\nnats per point")
+    likelihood.set(xscale="log", ylabel="log-likelihood less the\ntruth's, nats per point")
     likelihood.legend()
     for name, label, colour, line in POSTERIORS:
         values = [[d["ari"][name] for d in row] for row in data_sets]
@@ -211,8 +211,8 @@ def n_figure() -> Drawn:
         f"EM run on {em}; at N = {n[-1]:,}, where that is no fine measure, the log-likelihood of all points is "
         f"{behind:.1f} nats below EM's, which sees all points at every step, and the errors of weights, means and "
         f"standard deviations are in the median {listed([f'{each:.1f}' for each in times])} times EM's: the noise of "
-        "batches. The mixtures are the same for every N. In the grey the axis is linear; bands and bars are quartiles "
-        "over 20 data sets, from N = 10,000 on over the first 5."
+        "batches. Every N has the same mixtures; in the grey the axis is linear; bands and bars are quartiles over 20 "
+        "data sets, from N = 10,000 on the first 5."
     )
 
 
@@ -227,7 +227,7 @@ def plot_solved(axes: Axes, x: Sequence[float], data_sets: Sequence[Sequence[dic
 
 def truth_figure() -> Drawn:
     """Errors, optima and clusters against K and the true parameters."""
-    figure = Figure(figsize=(WIDTH, 5.0))
+    figure = Figure(figsize=(WIDTH, 3.25))
     grid = figure.subplots(4, len(AXIS_WORDS), sharey="row", sharex="col")
     words = []
     for column, (name, word) in zip(grid.T, AXIS_WORDS.items(), strict=True):
@@ -239,7 +239,7 @@ def truth_figure() -> Drawn:
             band(errors, x, ours, color=colour, label=f"{label}, NVIL")
             crosses(errors, x, [[d["errors"]["em"][parameter] for d in row] for row in data_sets], color=colour)
         errors.errorbar([], [], yerr=[], fmt="x", markersize=3.5, elinewidth=0.6, color="0.3", label="errors of EM")
-        errors.set_yscale("log")
+        errors.set(yscale="log", yticks=(0.01, 0.1, 1))
         plot_solved(optima, x, data_sets)
         singles = [[found(d) for d in row] for row in data_sets]
         band(optima, x, singles, color="0.3", linestyle="-.", label="NVIL, restarts")
@@ -262,18 +262,19 @@ def truth_figure() -> Drawn:
     for row, label in zip(
         grid,
         (
-            "RMS error\n($\\mu$, $\\sigma$ in own $\\sigma$)",
-            "best optimum found, %",
-            "adjusted Rand index",
-            "KL($q$ || posterior),\nnats per point",
+            "error, in\nown $\\sigma$",
+            "optimum\nfound, %",
+            "adjusted\nRand index",
+            "KL, nats\nper point",
         ),
         strict=True,
     ):
         row[0].set_ylabel(label)
+    grid[1, 0].set_ylim(0, 112)
     of_label = {
         label: handle for axes in grid[:3, 0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
+    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=5)
     x, data_sets = sweep("separation")
     singles = [np.median([found(d) for d in row]) for row in (data_sets[0], data_sets[-1])]
     # The cells where nothing is changed are the same on every axis.
@@ -292,12 +293,10 @@ def truth_figure() -> Drawn:
         f"{x[-1]} it goes from {means['separation'][0]:.2f} to {means['separation'][-1]:.3f} of their components' "
         "standard deviations, and the median share of restarts within 1e-3 nats per point of the best known likelihood "
         f"from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the best restart and the best EM run came as "
-        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart; EM from the same starts is compared "
-        f"apart. EM here is scikit-learn's as users have it: {gmm_vi.Settings.em_starts} starts, at most 1,000 "
-        f"iterations, in which its best run did not converge on {unfinished} of the {len(every)} distinct data sets. N "
-        "= 500; only the closest pair of means is at the given separation, so that at large K most are farther apart; "
-        "bands and bars are quartiles over 20 data sets, in the second row 95 % intervals (Wilson) of the shares of "
-        "data sets."
+        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart. EM is scikit-learn's as users have it: "
+        f"{gmm_vi.Settings.em_starts} starts, at most 1,000 iterations, in which its best run did not converge on "
+        f"{unfinished} of the {len(every)} distinct data sets. N = 500; only the closest pair of means is at the given "
+        "separation; bands and bars are quartiles over 20 data sets, in the second row 95 % intervals (Wilson)."
     )
 
 
@@ -352,7 +351,7 @@ def starts_figure() -> Drawn:
         f"{total['nvil'] - total['nvil, all points']:+d}. Data sets of {n_data_sets} at "
         f"separations {listed([f'{each:g}' for each in separations])} on which each fit came within 1e-3 nats per "
         f"point of the highest likelihood of any, without a degenerate component: {each}. N = 500, K = 3; EM from "
-        f"given mixtures takes {read('gmm-starts')['config']['em_steps']:,} steps; bars are 95 % intervals (Wilson)."
+        f"given mixtures takes {read('gmm-starts')['config']['em_steps']:,} steps. Bars are 95 % intervals (Wilson)."
     )
 
 
@@ -424,8 +423,8 @@ def told_step_sizes(cells: list[dict[str, Any]]) -> str:
     total = sum(len(cell["data_sets"]) for cell in filter(is_default, cells))
     return (
         f"Of all {total} data sets, with as many steps and points as the default takes, first step sizes of "
-        f"{listed([f'{rate:g}' for rate in counts])} come as near on {listed(list(map(str, counts.values())))}; the "
-        f"default is {gmm_vi.Settings.learning_rate:g}."
+        f"{listed([f'{rate:g}' for rate in counts])} come within 1e-3 nats per point of the best known on "
+        f"{listed(list(map(str, counts.values())))}; the default is {gmm_vi.Settings.learning_rate:g}."
     )
 
 
@@ -545,8 +544,8 @@ def limit_figure() -> Drawn:
     separations, config = limit_cells(), read("gmm-limit")["config"]
     cells = [cell for of_n in separations.values() for cell in of_n.values()]
     n = sorted({cell["cell"]["n"] for cell in cells})
-    figure = Figure(figsize=(WIDTH, 3.7))
-    (medians, squares), (biases, coverages) = figure.subplots(2, 2)
+    figure = Figure(figsize=(WIDTH, 2.0))
+    medians, squares, biases, coverages = figure.subplots(1, 4)
     ratios = {"median_error": medians, "rms_error": squares}
     chance = [at_the_bound(separation, config["data_sets"]) for separation in separations]
     names = (*ratios, "worst")
@@ -568,7 +567,8 @@ def limit_figure() -> Drawn:
         intervals = {
             name: np.array([chosen[each]["mle"]["interval"][name] for each in n]).T for name in (*ratios, "bias")
         }
-        style = {"color": colour, "marker": ".", "label": f"{separation:g}"}
+        apart = f"{separation:g} $\\sigma$" if told["first"] else f"separation {separation:g} $\\sigma$"
+        style = {"color": colour, "marker": ".", "label": apart}
         shade = {"color": colour, "alpha": 0.15, "linewidth": 0}
         cross = {"color": colour, "linestyle": "", "marker": "x", "markersize": 4}
         for name, axes in ratios.items():
@@ -608,14 +608,15 @@ def limit_figure() -> Drawn:
     squares.plot([], [], color="0.3", linestyle="", marker="x", markersize=4, label="NVIL")
     squares.plot([], [], color="0.3", linestyle=":", label="worst parameter")
     handles, labels = squares.get_legend_handles_labels()
-    figure.legend(handles, labels, title=LABELS["separation"], loc="outside upper center", ncols=len(handles))
-    medians.set(ylabel="median |error| over the bound's")
-    squares.set(yscale="log", ylabel="RMS error over the bound", yticks=(1, 1.5, 2, 3, 5))
-    squares.yaxis.set_major_formatter("{x:g}")
-    squares.minorticks_off()
-    biases.set(yscale="log", ylabel="|bias| over the bound")
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles), handlelength=1.6, columnspacing=1.2)
+    medians.set(title="median |error| / bound's")
+    squares.set(yscale="log", title="RMS error / bound", yticks=(1, 1.5, 2, 3, 5))
+    biases.set(yscale="log", title="|bias| / bound", yticks=(0.05, 0.1, 0.2, 0.4))
+    for axes in (squares, biases):
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
     coverages.axhline(95, color="0.6", linewidth=0.8)
-    coverages.set(ylabel="coverage of 95 % intervals, %")
+    coverages.set(title="95 % intervals' coverage, %")
     for axes in (medians, squares, biases, coverages):
         axes.set(xscale="log", xlabel=LABELS["n"])
     first, last = (f"N = {each:,}" for each in (n[0], n[-1]))
@@ -630,7 +631,7 @@ def limit_figure() -> Drawn:
         f"{listed([f'{each:g}' for each in separations])} the maximum's RMS error over the bound is "
         f"{listed(told['first'])} at {first} and {listed(told['rms_error'])} at {last}, that of the worst parameter "
         f"there {listed(told['worst'])}, the median |error| over the bound's {listed(told['median_error'])}; NVIL's "
-        f"RMS error is at its worst N {listed(told['ours'])}. Were errors normal with the bound's covariance, 95 % of "
+        f"RMS error is at its worst N {listed(told['ours'])}; were errors normal with the bound's covariance, 95 % of "
         f"such studies would find {by_chance['rms_error']} and {by_chance['median_error']}, the grey bands, and for "
         f"the worst parameter {by_chance['worst']}. At {last} the bias is above its noise {biased}, 95 % intervals "
         f"hold the truth on {listed(told['coverage'])} % of data sets, and NVIL's log-likelihood is in the median at "
@@ -638,11 +639,12 @@ def limit_figure() -> Drawn:
         "seedings of k-means++ EM came more than 1e-3 nats per point above all that it reached from NVIL's restarts "
         f"and the truth on {listed([str(count) for count in beyond.values()])} of "
         f"{config['data_sets'] * len(separations)} data sets at N = {listed([f'{each:,}' for each in beyond])}. Of "
-        f"{config['data_sets'] * len(cells)} maxima {degenerate} degenerated after that, and {below} are below NVIL's "
-        f"own fit, as EM from there degenerates. NVIL takes batches of {config['batch_size']} points, of "
+        f"{config['data_sets'] * len(cells)} maxima {degenerate} degenerated, and {below} are below NVIL's own fit, as "
+        f"EM from there degenerates. NVIL takes batches of {config['batch_size']} points, of "
         f"{config['large_n_batch_size']} from N = {config['large_n']:,} on. All but the worst are medians over the 14 "
-        f"parameters, each over {config['data_sets']} data sets; coloured bands are their 95 % intervals over data "
-        "sets, by the bootstrap; a hollow mark is a bias that chance explains."
+        f"parameters, each over {config['data_sets']} data sets. Coloured bands are 95 % intervals over data sets, by "
+        "the bootstrap; in the grey ones are 95 % of studies of errors that are normal with the bound's covariance; a "
+        "hollow mark is a bias that chance explains."
     )
 
 
@@ -723,7 +725,7 @@ def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **st
 
 def sgvb_figure() -> Drawn:
     """What sgvb gives on one-hot samples, and on the two relaxations over temperatures."""
-    figure = Figure(figsize=(WIDTH, 3.5))
+    figure = Figure(figsize=(WIDTH, 2.4))
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     words, own, refused, one_hot_means = [], [], [], []
     for (row, k), (column, moment) in itertools.product(enumerate((3, 2)), enumerate(MOMENTS)):
@@ -751,22 +753,23 @@ def sgvb_figure() -> Drawn:
             refused.append(f"{moment} {told_bias(one_hot)}")
         spread = np.median(np.sqrt(of["network"]["variance"]))
         axes.axhline(spread, color=utils.COLOURS[2], linestyle="-.", label="NVIL, standard deviation")
-        axes.set(xscale="log", yscale="log", title=f"{moment}, $K = {k}$")
+        axes.set(xscale="log", yscale="log", yticks=(1e-2, 1, 1e2))
+        grid[0, column].set_title(moment)
+        grid[row, 0].set_ylabel(f"$K = {k}$")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     cross = Line2D([], [], color="0.3", linestyle="", marker="x", markersize=4)
-    figure.legend([*handles, cross], [*labels, "bias from its own target"], loc="outside upper center", ncols=3)
-    figure.supxlabel("temperature $t$", fontsize="medium")
+    handles, labels = [*handles, cross], [*labels, "bias from its own target"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, handlelength=1.6, columnspacing=1)
+    for axes in grid[1]:
+        axes.set_xlabel("temperature $t$")
     figure.supylabel("gradient of $q$, nats per point", fontsize="medium")
     return figure, (
-        "sgvb on a one-hot sample, its refusal by-passed, tells q nothing: its gradient of q has the mean 0, which "
-        f"that of the draws differs from by more than its noise in {sum(one_hot_means)} of {len(one_hot_means)} cases, "
-        f"and its bias is the bound's whole gradient, at K = 3 in nats per point: {'; '.join(refused)}. On the "
-        "Concrete relaxation sgvb climbs the bound of another model, whose divergence between relaxed posterior and "
-        "prior of equal temperatures depends on their log-odds alone; Gumbel-softmax takes the discrete log-"
-        "probabilities of the same sample. Exact bias at the least and the greatest temperature, K = 3, nats per "
-        f"point: {'; '.join(words)}. From the gradient of its own target, exact by quadrature, a relaxation's mean is "
-        f"away by more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over 10 data sets, bands "
-        "are quartiles, a cross is what 100 draws say, or their noise."
+        "sgvb on a one-hot sample, its refusal by-passed, tells q nothing: the mean of its draws is away from 0 by "
+        f"more than its noise in {sum(one_hot_means)} of {len(one_hot_means)} cases, and its bias is the bound's whole "
+        f"gradient. Exact bias at K = 3, nats per point: sgvb {', '.join(refused)}; relaxations at the least and the "
+        f"greatest temperature: {'; '.join(words)}. From the gradient of its own target, exact by quadrature, a "
+        f"relaxation's mean is away by more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over "
+        "10 data sets, bands are quartiles, a cross is what 100 draws say, or their noise."
     )
 
 
@@ -898,7 +901,7 @@ def race_figure() -> Drawn:
     """The bound against time."""
     cells = read("gmm-race")["cells"]
     goal = np.max([np.max(cell["bound"], axis=0) for cell in cells], axis=0)
-    figure = Figure(figsize=(WIDTH, 3.3))
+    figure = Figure(figsize=(WIDTH, 2.35))
     single, several = figure.subplots(1, 2, sharey=True)
     words: dict[int, list[str]] = {}
     others: dict[int, list[str]] = {}
@@ -928,8 +931,8 @@ def race_figure() -> Drawn:
         for axes in (single, several)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=4)
-    single.set_ylabel("nats per point below the best bound")
+    figure.legend(of_label.values(), of_label.keys(), loc="outside upper center", ncols=5)
+    single.set_ylabel("nats per point below\nthe best bound")
     each, elsewhere = (
         "; ".join(f"with S = {n_samples}: {'; '.join(told)}" for n_samples, told in of.items())
         for of in (words, others)
@@ -1000,13 +1003,14 @@ def problems_figure() -> Drawn:
         for p in failed
     )
     seconds = np.median([p["seconds"] for p in problems])
+    failures = f" Failures: {why}." if failed else ""
     near = sum(p["difference"] >= -CLOSE for p in small_steps["cells"])
     pairs = zip(problems, small_steps["cells"], strict=True)
     gain = np.median([(other["difference"] - p["difference"]) * p["cell"]["n"] for p, other in pairs])
     return figure, (
         f"On {len(problems) - len(failed)} of {len(problems)} random problems in random units the estimate of "
         f"gmm_vi.py at its defaults is within 1e-3 nats per point of the best of 20 EM runs, after {seconds:.0f} s of "
-        f"training in the median, on {on_threads(read('gmm-problems'))}. Failures: {why or 'none'}. With a first step "
+        f"training in the median, on {on_threads(read('gmm-problems'))}.{failures} With a first step "
         f"size of {small_steps['config']['learning_rate']} it is {near}, the log-likelihood over all points being in "
         f"the median {abs(gain):.1g} nats {'higher' if gain >= 0 else 'lower'}."
     )
@@ -1070,7 +1074,6 @@ def scale_figure() -> Drawn:
     likelihood.set(ylabel="log-likelihood less EM's,\n$10^{-3}$ nats per point", ylim=(-1.2, 0.4))
     for axes in (step, memory, likelihood):
         axes.set(xscale="log", xlabel=LABELS["n"])
-    factor = np.max(np.max(times, axis=0) / np.min(times, axis=0))
     last, million = cells[n[-1]], cells[10**6]
     data = last[0]["data_mib"]
     above = [cell["peak_mib"] - cell["idle_mib"] for cell in last]
@@ -1078,23 +1081,20 @@ def scale_figure() -> Drawn:
     gaps = [advantage(cell, "estimate", "em") for cell in million]
     losses = {each: [-advantage(cell, "estimate", "truth") for cell in row] for each, row in cells.items()}
     behind = {each: max(loss) for each, loss in losses.items() if max(loss) > 0}
-    # Away from its own N points a maximum loses 14 / 2N on average.
-    others = [float(format(14 / 2 / loss, ".2g")) for loss in behind.values()]
     truth = (
-        f"At N = {listed([f'{each:,}' for each in behind])} the estimate is less likely than the truth, by as much as "
-        f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points: what the maximum "
-        f"from some {listed([f'{each:,.0f}' for each in others])} other points would lose. The noise of batches of "
-        f"{gmm_vi.Settings.batch_size} is left in it. "
+        f"At N = {listed([f'{each:,}' for each in behind])} the noise of batches of {gmm_vi.Settings.batch_size} "
+        "leaves the estimate less likely than the truth, by as much as "
+        f"{listed([f'{each * loss:.0f}' for each, loss in behind.items()])} nats over all points. "
     )
     return figure, (
         f"From N = {n[0]:,} to {n[-1]:,} a step of 50 restarts takes {np.min(times):.1f} to {np.max(times):.1f} ms of "
-        f"processor time, on one data set at most {factor:.2f} times as long as at another N, the runs on "
-        f"{on_threads(read('gmm-scale'))}. At {n[-1]:,} points, {data:.0f} MiB, the peak memory is at most "
-        f"{max(above) / data:.2f} times the data above that of an idle process, of which what {n[0]:,} points need, "
-        f"compilation above all, is {compilation / data:.2f}; the whole run takes at most "
-        f"{max(cell['seconds'] for cell in last) / 60:.1f} minutes, beside other work. At a million points the "
+        f"processor time. At {n[-1]:,} points, {data:.0f} MiB, the peak memory is at most {max(above) / data:.2f} "
+        f"times the data above that of an idle process, of which {n[0]:,} points need {compilation / data:.2f} too, "
+        f"for compilation above all; a run takes at most {max(cell['seconds'] for cell in last) / 60:.1f} minutes, "
+        "beside other work. At a million points the "
         f"log-likelihood of all is at least {min(gaps):+.1e} nats per point against EM on "
-        f"{million[0]['em_points']:,}. {truth if behind else ''}Medians and ranges of {len(last)} data sets for each N."
+        f"{million[0]['em_points']:,}. {truth if behind else ''}Dots are medians and ranges of {len(last)} data sets "
+        f"for each N, on {on_threads(read('gmm-scale'))}."
     )
 
 

@@ -18,11 +18,19 @@ import numpy as np
 from gmm_figures import WIDTH, Drawn, span
 from matplotlib.figure import Figure
 
+import gmvae
 import utils
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "report" / "results"
-OUT = ROOT / "plots" / "gmvae-study"
+PLOTS = ROOT / "plots"
+OUT = PLOTS / "gmvae-study"
+PICTURED = {  # folders in plots/ of seed 0's figures
+    "gmvae-random-start": "random start",
+    "gmvae": "default",
+    "gmvae-pure": "pure, no labels",
+    "gmvae-labels": "100 labels",
+}
 VARIANTS = {"default": utils.COLOURS[0], "pure": utils.COLOURS[1], "random-start": "0.45"}
 INGREDIENTS = {
     "nothing": "as it is",
@@ -54,7 +62,7 @@ def likelihood_figure() -> Drawn | None:
     found = {name: each for name, each in found.items() if each}
     if "nothing" not in found:
         return None
-    figure = Figure(figsize=(WIDTH, 0.55 + 0.15 * len(found)))
+    figure = Figure(figsize=(WIDTH, 0.45 + 0.13 * len(found)))
     nll, components = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     for height, each in enumerate(found.values()):
         values = [run["test"]["nll"] for run in each]
@@ -99,8 +107,8 @@ def inside_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 2.7))
-    axes = figure.subplots(2, 3).ravel()
+    figure = Figure(figsize=(WIDTH, 2.1))
+    axes = figure.subplots(2, 3, sharex=True).ravel()
     panels = {
         "within": "KL within the component (nats)",
         "assignment": "KL of the assignment (nats)",
@@ -144,8 +152,7 @@ def inside_figure() -> Drawn | None:
         f"{np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
         f"At the end, in the mean over the seeds: {words}. "
         f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of seeds "
-        f"({seeds}). The last point is of averages of the weights. The dotted line ends the pull of the default's "
-        "step 2."
+        f"({seeds}), the last point of averages of the weights. The dotted line ends the default's step 2."
     )
 
 
@@ -154,7 +161,7 @@ def gap_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 1.8))
+    figure = Figure(figsize=(WIDTH, 1.5))
     parts, estimate, effective = figure.subplots(1, 3)
     for position, (variant, each) in enumerate(found.items()):
         approximation, amortisation = (
@@ -174,18 +181,14 @@ def gap_figure() -> Drawn | None:
             shares = 100 * np.array([curve["effective_share"] for curve in curves]).T
             span(effective, x, shares, color=colour, linestyle=style, markersize=3)
     parts.set_xticks(range(len(found)), found)
-    parts.set(ylabel="$\\log p(x)$ - bound (nats per image)")
+    parts.set(ylabel="$\\log p(x)$ - bound (nats)")
     estimate.set(xlabel="samples of $h$", ylabel="short of $\\log p(x)$ (nats)", xscale="log", yscale="log")
     effective.set(xlabel="samples of $h$", ylabel="effective samples (%)", xscale="log", yscale="log")
     gaps = {
-        name: {part: np.mean([run["test"][part] for run in each]) for part in ("gap", "approximation", "amortisation")}
+        name: {part: np.mean([run["test"][part] for run in each]) for part in ("approximation", "amortisation")}
         for name, each in found.items()
     }
-    words = "; ".join(
-        f"{name}: {gap['gap']:.2f} nats, of approximation {gap['approximation']:.2f} and of amortisation "
-        f"{gap['amortisation']:.2f}"
-        for name, gap in gaps.items()
-    )
+    words = ", ".join(f"{name} {gap['approximation']:.2f} + {gap['amortisation']:.2f}" for name, gap in gaps.items())
     amortised = gaps["default"]["amortisation"] > gaps["default"]["approximation"]
     larger = "amortisation, the light part" if amortised else "approximation, the dark part"
     (ours,) = {tuple(run["test"]["convergence"]["ours"]["samples"]) for run in found["default"]}
@@ -194,7 +197,7 @@ def gap_figure() -> Drawn | None:
     )
     test = found["default"][0]["test"]
     return figure, (
-        f"Most of the default's gap is {larger}. {words[0].upper()}{words[1:]}. With the network's q(h|x) (full lines) "
+        f"Most of the default's gap is {larger}; dark + light in nats: {words}. With the network's q(h|x) (full lines) "
         f"{ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of log p(x), which is that of "
         f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), itself a "
         f"little low. On {test['images']} test images, so that the light part has in it what the network does not "
@@ -246,7 +249,44 @@ def pareto_figure() -> Drawn | None:
     )
 
 
-FIGURES = {"likelihood": likelihood_figure, "inside": inside_figure, "gap": gap_figure, "pareto": pareto_figure}
+def pictures_figure() -> Drawn | None:
+    """Draws from each component, and classes against clusters, of each variant's seed 0."""
+    folders = {name: PLOTS / name for name in PICTURED}
+    folders = {name: folder for name, folder in folders.items() if (folder / "pictures.npz").exists()}
+    if "gmvae" not in folders:
+        return None
+    figure = Figure(figsize=(WIDTH, 3.65))
+    axes = figure.subplots(2, len(folders), squeeze=False, height_ratios=[0.95, 1])
+    told = []
+    for (name, folder), (draws, confusion) in zip(folders.items(), axes.T, strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        with np.load(folder / "pictures.npz") as shown:
+            order = gmvae.clusters_by_class(shown["confusion"])
+            images, counts = shown["draws"][order], shown["confusion"][order]
+        draws.imshow(gmvae.tiles(images), cmap="gray_r", vmin=0, vmax=1, aspect="auto")
+        draws.set(xticks=[], yticks=[], title=PICTURED[name])
+        draws.spines[:].set_visible(False)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        picture = confusion.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        confusion.set(xticks=range(counts.shape[1]), yticks=[], xlabel="class")
+        purity = metrics["sample_purity"]["mean"]
+        told.append(f"{PICTURED[name]} ({100 * metrics['test']['accuracy']:.1f}, {100 * purity:.1f})")
+    axes[0, 0].set_ylabel("draws")
+    axes[1, 0].set_ylabel("test images")
+    figure.colorbar(picture, ax=axes[1], label="share of cluster", pad=0.01)
+    return figure, (
+        "A row for each cluster, in the order of the matched classes. In brackets the accuracy by q(z|x) and the "
+        f"purity of draws, in %: {', '.join(told)}."
+    )
+
+
+FIGURES = {
+    "pictures": pictures_figure,
+    "likelihood": likelihood_figure,
+    "inside": inside_figure,
+    "gap": gap_figure,
+    "pareto": pareto_figure,
+}
 
 
 def draw() -> str:

@@ -18,6 +18,7 @@ import gmvae_figures  # noqa: E402
 def write(tmp_path, monkeypatch):
     """Writes a run's metrics where the figures look for them."""
     monkeypatch.setattr(gmvae_figures, "RESULTS", tmp_path)
+    monkeypatch.setattr(gmvae_figures, "PLOTS", tmp_path)
     monkeypatch.setattr(gmvae_figures, "OUT", tmp_path / "plots")
     gmvae_figures.OUT.mkdir()
 
@@ -36,6 +37,22 @@ def scored(nll, seconds=100.0):
 
 def test_without_results_nothing_is_drawn(write):
     assert "![" not in gmvae_figures.draw()
+
+
+def test_pictures_are_in_the_order_of_matched_classes(write, tmp_path):
+    folder = tmp_path / "gmvae"
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0.75}, "sample_purity": {"mean": 0.5}}))
+    draws = np.zeros([10, 11, 784], np.float32)
+    draws[:, :, 0] = np.linspace(0, 1, 10)[:, None]  # the first pixel tells the cluster
+    confusion = np.roll(np.diag(np.full(10, 7)), 1, axis=1)  # cluster k holds class k + 1
+    np.savez(folder / "pictures.npz", draws=draws, confusion=confusion)
+    figure, said = gmvae_figures.pictures_figure()
+    assert said.endswith("in %: default (75.0, 50.0).")
+    above, below, _ = figure.axes
+    shown = above.images[0].get_array()[1::30, 1]
+    np.testing.assert_allclose(shown, np.roll(np.linspace(0, 1, 10), 1))
+    np.testing.assert_array_equal(below.images[0].get_array(), np.eye(10))
 
 
 def test_ingredients_are_told_against_the_default(write, tmp_path):
@@ -86,7 +103,8 @@ def test_the_inside_and_the_gap_are_told_of_each_variant(write, tmp_path):
     assert "random-start: 24.0 nats of rate, of which 2.25 name the component; 0.75 nats of information" in said
     assert "From a random start the effective components fall to 9.5 before they rise to 9.8." in said
     assert (
-        "Most of the default's gap is amortisation, the light part. Default: 3.50 nats, of approximation 1.00" in said
+        "Most of the default's gap is amortisation, the light part; dark + light in nats: default 1.00 + 2.50, "
+        "random-start 1.00 + 0.50. With" in said
     )
     assert "5,000 samples leave the default's estimate 0.50 nats short of log p(x), which is that of 50,000" in said
     assert "medians and ranges of seeds (default 1, random-start 1)" in said

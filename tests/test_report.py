@@ -69,6 +69,8 @@ def test_no_measured_number_is_typed_by_hand():
 
 def test_every_figure_is_there():
     figures = used("plot")
+    if r"\setval{caption pareto}{}" in tables.OUT.read_text():  # its runs are to come, and the report leaves it out
+        figures -= {"gmvae-study/pareto.pdf"}
     assert figures
     for figure in figures:
         assert (tiny.PROJECT / "plots" / figure).is_file(), figure
@@ -199,15 +201,13 @@ def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_
         path.write_text(json.dumps({"milliseconds_per_step": costs}))
         told, lines = tables.gmvae_designs(defaults)
         assert verdict in told["designs told"]
-    order = (
-        r"By the bound the order is (c) (\ensuremath{-89.50}), (a) (\ensuremath{-90.50}), (b) (\ensuremath{-90.75}); "
-    )
-    assert told["designs told"].startswith(order + "the first is ahead of the second in 2 of 2 seeds.")
+    order = r"The order is (c), (a), (b) by the bound, (a), (b), (c) by $\log p(x)$ and (a), (b), (c) by accuracy of "
+    assert told["designs told"].startswith(order)
+    assert "; the first is ahead of the second in 2, 0 and 0 of 2 seeds. Against" in told["designs told"]
     assert "and their bound is 0.50 nats higher: " in told["designs told"]
     assert lines[2].startswith(
         r"lower bound, nats per image & \ensuremath{-90.50} (1.00) & \ensuremath{-90.75} (1.00) & "
     )
-    assert lines[10].startswith("components in use, of 10 & 9.5 (1.0) & ")
     assert lines[3].endswith(r" & 85.00 (0.00) \\")
     defaults[0]["test"] |= {"elbo": -91.0, "importance_samples": 5000}
     assert tables.gmvae_designs(defaults)[1][3].endswith(r" &  \\"), "of more samples it is another estimate"
@@ -240,7 +240,7 @@ def test_the_ablation_has_what_has_run_and_the_greatest_loss_first(tmp_path, mon
     ]
     assert (told["ablation epochs"], told["ablation samples"]) == ("30", "500")
     assert told["ablation told"] == (
-        r"the graph: heads' own clusters \ensuremath{-13.50}; elastic distortions \ensuremath{-1.50}"
+        r"\ensuremath{-13.50} (the graph: heads' own clusters) to \ensuremath{-1.50} (elastic distortions)"
     )
 
 
