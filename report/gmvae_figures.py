@@ -216,7 +216,7 @@ def pareto_figure() -> Drawn | None:
         found[key] = {weight: [run for run in every if run["config"][key] == weight] for weight in weights}
     if any(len(each) < 2 for each in found.values()):
         return None
-    figure = Figure(figsize=(WIDTH, 2.6))
+    figure = Figure(figsize=(WIDTH, 2.1))
     accuracy, purity = figure.subplots(1, 2)
     scores = {
         "nll": lambda run: run["test"]["nll"],
@@ -225,6 +225,8 @@ def pareto_figure() -> Drawn | None:
     }
     words = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
     told = []
+    # Both weights' numbers stand at the point that they share, one below and one above.
+    offsets = {"generation_weight": {"xytext": (3, -7)}, "pull_weight": {"xytext": (-3, 3), "ha": "right"}}
     for (key, groups), colour in zip(found.items(), utils.COLOURS, strict=False):
         values = {name: [[score(run) for run in each] for each in groups.values()] for name, score in scores.items()}
         means = {name: [np.mean(each) for each in rows] for name, rows in values.items()}
@@ -233,10 +235,10 @@ def pareto_figure() -> Drawn | None:
             ax.plot(means["nll"], means[score], ".-", color=colour, label=f"weight {words[key]}")
             ax.plot(dots["nll"], dots[score], ".", color=colour, alpha=0.35, markersize=3)
             for *at, weight in zip(means["nll"], means[score], groups, strict=True):
-                ax.annotate(f"{weight:g}", at, xytext=(3, -7), textcoords="offset points", fontsize=6, color=colour)
+                ax.annotate(f"{weight:g}", at, textcoords="offset points", fontsize=6, color=colour, **offsets[key])
         ends = {name: f"{row[0]:.2f} to {row[-1]:.2f}" for name, row in means.items()}
         told.append((f"{min(groups):g} to {max(groups):g} {words[key]}", f"{ends['purity']} %", f"{ends['nll']} nats"))
-    accuracy.set(ylabel="accuracy by the model's $p(z\\,|\\,x)$ (%)")
+    accuracy.set(ylabel="accuracy, $p(z\\,|\\,x)$ (%)")
     purity.set(ylabel="purity of samples (%)")
     accuracy.legend()
     for ax in (accuracy, purity):

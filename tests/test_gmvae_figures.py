@@ -112,6 +112,23 @@ def test_the_inside_and_the_gap_are_told_of_each_variant(write, tmp_path):
         assert tiny.is_picture(tmp_path / "plots", name)
 
 
+def test_the_weights_are_told_from_least_to_greatest(write, tmp_path):
+    def weighted(generation, pull, nll, purity):
+        config = {"generation_weight": generation, "pull_weight": pull}
+        return {"config": config, "test": {"nll": nll, "accuracy_model": 0.98}, "sample_purity": {"mean": purity}}
+
+    write("gmvae-pure-without/nothing", 0, weighted(60.0, 10.0, 87.0, 0.99))
+    write("gmvae-pareto/generation-200", 0, weighted(200.0, 10.0, 88.0, 0.995))
+    assert gmvae_figures.pareto_figure() is None, "one weight of the pull"
+    write("gmvae-pareto/generation-0", 0, weighted(0.0, 10.0, 86.5, 0.9))
+    write("gmvae-pareto/generation-0", 1, weighted(0.0, 10.0, 86.0, 0.92))
+    write("gmvae-pareto/pull-1", 0, weighted(60.0, 1.0, 86.75, 0.98))
+    said = gmvae_figures.draw()
+    assert "From weight 0 to 200 of generated images the samples' purity goes from 91.00 to 99.50 %" in said
+    assert "and -log p(x) from 86.25 to 88.00 nats; from weight 1 to 10 of the pull" in said
+    assert tiny.is_picture(tmp_path / "plots", "pareto")
+
+
 def test_the_figures_are_those_of_the_results():
     """Every picture that the results of the project make lies in plots/, and what is said of each is up to date."""
     with pytest.MonkeyPatch.context() as patch:
