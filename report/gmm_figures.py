@@ -293,10 +293,11 @@ def truth_figure() -> Drawn:
         f"{x[-1]} it goes from {means['separation'][0]:.2f} to {means['separation'][-1]:.3f} of their components' "
         "standard deviations, and the median share of restarts within 1e-3 nats per point of the best known likelihood "
         f"from {singles[0]:.0f} to {singles[1]:.0f} %. Data sets on which the best restart and the best EM run came as "
-        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart. EM is scikit-learn's as users have it: "
-        f"{gmm_vi.Settings.em_starts} starts, at most 1,000 iterations, in which its best run did not converge on "
+        f"near: {'; '.join(words)}. What EM missed is NVIL's own best restart. EM is scikit-learn's, with "
+        f"{gmm_vi.Settings.em_starts} starts and at most 1,000 iterations, in which its best run did not converge on "
         f"{unfinished} of the {len(every)} distinct data sets. N = 500; only the closest pair of means is at the given "
-        "separation; bands and bars are quartiles over 20 data sets, in the second row 95 % intervals (Wilson)."
+        "separation; bands and bars are quartiles over 20 data sets, in the second row those of data sets are 95 % "
+        "intervals (Wilson)."
     )
 
 
@@ -769,7 +770,8 @@ def sgvb_figure() -> Drawn:
         f"gradient. Exact bias at K = 3, nats per point: sgvb {', '.join(refused)}; relaxations at the least and the "
         f"greatest temperature: {'; '.join(words)}. From the gradient of its own target, exact by quadrature, a "
         f"relaxation's mean is away by more than its noise in {sum(own)} of {len(own)} cases. One sample; medians over "
-        "10 data sets, bands are quartiles, a cross is what 100 draws say, or their noise."
+        "10 data sets, bands are quartiles, NVIL has its network as baseline; a cross is how far the mean of 100 draws "
+        "lies from the gradient of its own target, or the noise of that mean."
     )
 
 

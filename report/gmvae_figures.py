@@ -190,14 +190,15 @@ def gap_figure() -> Drawn | None:
     }
     words = ", ".join(f"{name} {gap['approximation']:.2f} + {gap['amortisation']:.2f}" for name, gap in gaps.items())
     amortised = gaps["default"]["amortisation"] > gaps["default"]["approximation"]
-    larger = "amortisation, the light part" if amortised else "approximation, the dark part"
+    larger = "amortisation" if amortised else "approximation"
     (ours,) = {tuple(run["test"]["convergence"]["ours"]["samples"]) for run in found["default"]}
     left = np.mean(
         [r["test"]["log_likelihood"] - r["test"]["convergence"]["ours"]["log_likelihood"][-1] for r in found["default"]]
     )
     test = found["default"][0]["test"]
     return figure, (
-        f"Most of the default's gap is {larger}; dark + light in nats: {words}. With the network's q(h|x) (full lines) "
+        "Dark is what the family costs (approximation), light is amortisation, strokes are seeds; colours are the bars'. "
+        f"Most of the default's gap is {larger}; in nats: {words}. With the network's q(h|x) (full lines) "
         f"{ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of log p(x), which is that of "
         f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), itself a "
         f"little low. On {test['images']} test images, so that the light part has in it what the network does not "

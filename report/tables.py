@@ -387,7 +387,7 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
     scores = ("runs", "accuracy", "nll", "samples")
     wanted = {
         "gmvae": scores,
-        "gmvae-pure": scores,
+        "gmvae-pure": (*scores, "accuracy_model"),
         "gmvae-pure-no-augment": ("runs", "accuracy"),
         "gmvae-labels/10": ("runs", "error"),
     }

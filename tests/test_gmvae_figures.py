@@ -103,7 +103,7 @@ def test_the_inside_and_the_gap_are_told_of_each_variant(write, tmp_path):
     assert "random-start: 24.0 nats of rate, of which 2.25 name the component; 0.75 nats of information" in said
     assert "From a random start the effective components fall to 9.5 before they rise to 9.8." in said
     assert (
-        "Most of the default's gap is amortisation, the light part; dark + light in nats: default 1.00 + 2.50, "
+        "Most of the default's gap is amortisation; in nats: default 1.00 + 2.50, "
         "random-start 1.00 + 0.50. With" in said
     )
     assert "5,000 samples leave the default's estimate 0.50 nats short of log p(x), which is that of 50,000" in said
