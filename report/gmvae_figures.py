@@ -197,7 +197,7 @@ def gap_figure() -> Drawn | None:
     )
     test = found["default"][0]["test"]
     return figure, (
-        "Dark is what the family costs (approximation), light is amortisation, strokes are seeds; colours are the bars'. "
+        "Dark is what the family costs (approximation), light is amortisation; strokes are seeds, colours the bars'. "
         f"Most of the default's gap is {larger}; in nats: {words}. With the network's q(h|x) (full lines) "
         f"{ours[-1]:,} samples leave the default's estimate {left:.2f} nats short of log p(x), which is that of "
         f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), itself a "
