@@ -785,9 +785,14 @@ class Training:
         """What does an epoch of steps 2 and 3."""
         return self.generating_epoch if epoch >= self.first_generating else self.epoch
 
+    @functools.cached_property
+    def classified(self) -> np.ndarray:
+        """The classifier's q(z | x) of the training images `[N, K]`, once it has learned."""
+        return self.classifier(self.images)
+
     def q_z(self) -> np.ndarray:
         """q(z | x) of the training images `[N, K]`: the classifier's, and for a labelled image its label."""
-        q_z = self.classifier(self.images)
+        q_z = self.classified.copy()
         q_z[self.labelled] = np.eye(self.settings.k)[self.labels]
         return q_z
 
@@ -1000,7 +1005,7 @@ def run(
     training.train(folder)
     model, k = training.model, settings.k
     train_q_z, test_q_z = (
-        training.classifier(part) if settings.factorised else None for part in (images.train, images.test)
+        (training.classified, training.classifier(images.test)) if settings.factorised else (None, None)
     )
     train = score(model, images.train, train_q_z, settings.train_importance_samples, "training images")
     test = score(model, images.test, test_q_z, settings.importance_samples, f"{scored(settings.validate)} images")
@@ -1163,15 +1168,20 @@ def clusters_by_class(counts: np.ndarray) -> np.ndarray:
     return np.concatenate([matched, np.setdiff1d(np.arange(len(counts)), matched)])
 
 
+def class_shares(counts: np.ndarray) -> np.ndarray:
+    """Each class's share of each cluster, of counts `[K, C]`; an empty cluster's are 0."""
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
 def confusion_figure(shown: Any, metrics: dict[str, Any]) -> Figure:
     """How many test images of each class lie in each cluster, the clusters in the order of their matched classes."""
-    counts = shown["confusion"]
-    order = clusters_by_class(counts)
+    order = clusters_by_class(shown["confusion"])
+    counts = shown["confusion"][order]
     figure = Figure(figsize=(3.4, 3.0))
     axes = figure.subplots()
-    shares = counts[order] / np.maximum(counts[order].sum(axis=1, keepdims=True), 1)
+    shares = class_shares(counts)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts[order]):
+    for (row, column), count in np.ndenumerate(counts):
         if count:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, count, ha="center", va="center", fontsize=5.5, color=colour)

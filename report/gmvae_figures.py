@@ -269,8 +269,7 @@ def pictures_figure() -> Drawn | None:
         draws.imshow(gmvae.tiles(images), cmap="gray_r", vmin=0, vmax=1, aspect="auto")
         draws.set(xticks=[], yticks=[], title=PICTURED[name])
         draws.spines[:].set_visible(False)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        picture = confusion.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        picture = confusion.imshow(gmvae.class_shares(counts), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         confusion.set(xticks=range(counts.shape[1]), yticks=[], xlabel="class")
         purity = metrics["sample_purity"]["mean"]
         told.append(f"{PICTURED[name]} ({100 * metrics['test']['accuracy']:.1f}, {100 * purity:.1f})")
