@@ -9,16 +9,18 @@ images, nats per image:
     information     of image and component: the entropy of the mean of q(z | x), less the mean of
     uncertainty     the entropy of q(z | x)
     components      exp of the entropy of the mean of q(z | x), the effective number in use
-    active units    of the code: those whose part of `within`, KL(q(h_d | x) || p(h_d | z)), is at least 0.01. The
-                    variance of means, by which Burda et al. (2015, section 5.3) count, would count units that name
-                    the component and tell no more
+    active units    of the code: those whose E_q(z|x) KL(q(h_d | x) || p(h_d | z)) is at least 0.01. Over the units
+                    these add up to `within` where q(z, h | x) = q(z | x) q(h | x), and else to no less
+    varying units   those whose mean has a variance over the images of at least 0.01, which is how Burda et al.
+                    (2015, section 5.3) count: these may name the component and tell no more
 
-At the end, on the first test images, the gap log p(x) - bound is split in two (Cremer, Li & Duvenaud 2018): q(h | x)
-whose mean and standard deviation Adam has optimised for each image by itself, and q(z | x) with it, leaves the
-approximation gap; what it gains is the amortisation gap. With E over that q(h | x), the bound's best q(z | x) is
-proportional to exp E log p(z | h), where it does not depend on h; by default it is p(z | h) already. log p(x) itself
-is estimated from 50,000 samples of the optimised q(h | x), and beside that from 1 to 5000 other samples of either
-q(h | x), with their effective number, (sum w)^2 / sum w^2.
+At the end, on test images at equal distances, the gap log p(x) - bound is split in two (Cremer, Li & Duvenaud 2018):
+q(h | x) whose mean and standard deviation Adam has optimised for each image by itself, from the network's, and
+q(z | x) with it, leaves the approximation gap; what it gains is the amortisation gap. With E over that q(h | x), the
+bound's best q(z | x) is proportional to exp E log p(z | h), where it does not depend on h; by default it is p(z | h)
+already. Half as many steps show how far Adam has come. log p(x) itself is estimated from 50,000 samples of the
+optimised q(h | x), and beside that from 1 to 5000 other samples of either q(h | x), with their effective number,
+(sum w)^2 / sum w^2.
 
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
@@ -44,11 +46,14 @@ from utils import Images, RunFolder
 import tensorflow as tf  # isort: skip
 import zhusuan as zs  # isort: skip
 
-WATCHED, WATCHED_SAMPLES = 2000, 10  # training images, and samples of h for each
+WATCHED, WATCHED_SAMPLES = 2000, 50  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
 REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
-MEASURES = ("rate", "assignment", "within", "information", "uncertainty", "components", "active units")
+MEASURES = (
+    *("rate", "assignment", "within", "information", "uncertainty", "components"),
+    *("active units", "varying units"),
+)
 
 # Letters of the shapes as in gmvae.py: B images, K components, D code units, S samples of h.
 
@@ -79,6 +84,15 @@ def weigh(model: gmvae.MixtureVAE, x: tf.Tensor, mean: tf.Tensor, logstd: tf.Ten
     return Weighed(log_p_x + log_w_code, log_w_code, log_p_z + log_p_h - log_p_code)
 
 
+@tf.function(jit_compile=True)
+def weigh_code(
+    model: gmvae.MixtureVAE, x: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor, n_samples: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What of `Weighed` needs no decoder, which the compiler then leaves out: log p(h) - log q(h | x), `[S, B]`, and
+    log p(z | h), `[K, S, B]`."""
+    return weigh(model, x, mean, logstd, n_samples)[1:]
+
+
 def entropy(q: np.ndarray) -> np.ndarray:
     """Of probabilities `[..., K]`, nats."""
     return -np.sum(xlogy(q, q), axis=-1)
@@ -87,9 +101,9 @@ def entropy(q: np.ndarray) -> np.ndarray:
 def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_samples: int) -> dict[str, float]:
     """`MEASURES` of binary images `[B, 784]` with the q(z | x) of a factorised posterior, `[B, K]`, or None."""
     mean, logstd = model.encode(tf.constant(x), None if q_z is None else tf.constant(q_z))
-    weighed = weigh(model, tf.constant(x), mean, logstd, n_samples)
-    log_p_z = weighed.log_p_z.numpy().astype(float)
-    rate = -weighed.log_w_code.numpy().mean(axis=0, dtype=float)
+    log_w_code, log_p_z = (part.numpy() for part in weigh_code(model, tf.constant(x), mean, logstd, n_samples))
+    log_p_z = log_p_z.astype(float)
+    rate = -log_w_code.mean(axis=0, dtype=float)
     if q_z is None:
         q_z = np.exp(log_p_z).mean(axis=1).T
     else:
@@ -104,7 +118,7 @@ def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_sa
     all_images, each_image = entropy(q_z.mean(axis=0)), entropy(q_z).mean()
     values = (
         *(rate.mean(), assignment, rate.mean() - assignment, all_images - each_image, each_image),
-        *(np.exp(all_images), np.sum(of_units >= 0.01)),
+        *(np.exp(all_images), np.sum(of_units >= 0.01), np.sum(mean.var(axis=(0, 1)) >= 0.01)),
     )
     return dict(zip(MEASURES, map(float, values), strict=True))
 
@@ -175,6 +189,7 @@ def many_weights(
 ) -> Weighed:
     """`Weighed` of many samples, in parts; of log p(z | h) only the mean over the samples is kept, `[K, 1, B]`."""
     part = min(n_samples, 50)
+    assert n_samples % part == 0, "some would be left out"
     weighed = tf.function(lambda: weigh(model, x, *posterior, part), jit_compile=True)
     parts = [weighed() for _ in tqdm(range(n_samples // part), unit="part", desc="weighing", disable=None)]
     log_p_z = tf.add_n([tf.reduce_mean(each.log_p_z, axis=1, keepdims=True) for each in parts]) / len(parts)
@@ -193,31 +208,42 @@ def convergence(log_w: np.ndarray, counts: tuple[int, ...]) -> dict[str, list[fl
     return found
 
 
+def at_equal_distances(images: np.ndarray, n: int) -> np.ndarray:
+    """n of images `[N, 784]`, or all where there are fewer. The first test images of MNIST are easier than the last."""
+    return images[np.linspace(0, len(images) - 1, min(n, len(images))).astype(int)]
+
+
 def split_gap(
     training: gmvae.Training, images: np.ndarray, steps: int, counts: tuple[int, ...], reference: int
 ) -> dict[str, Any]:
-    """The gap of uint8 images `[B, 784]` in its two parts, with log p(x) from so many samples of the optimised
-    q(h | x) as a reference; and how its estimates from fewer converge."""
+    """The gap of uint8 images `[B, 784]` in its two parts, in the mean and of each image, with log p(x) from so many
+    samples of the optimised q(h | x) as a reference; and how its estimates from fewer converge."""
     model, factorised = training.model, training.settings.factorised
     x = tf.constant(gmvae.fixed_binary(images))
     q_z = tf.constant(training.classifier(images)) if factorised else None
     amortised = model.encode(x, q_z)
-    optimised = optimise(model, x, amortised, factorised, steps)
-    ours, best = (many_weights(model, x, posterior, counts[-1]) for posterior in (amortised, optimised))
-    converged = {name: convergence(each.log_w.numpy(), counts) for name, each in (("ours", ours), ("optimised", best))}
-    bound = float(tf.reduce_mean(bound_of_each(ours, q_z)))
-    best_bound = float(tf.reduce_mean(bound_of_each(best, optimal_q_z(best) if factorised else None)))
-    log_w = many_weights(model, x, optimised, reference).log_w.numpy()
-    (log_likelihood,) = convergence(log_w, (reference,))["log_likelihood"]
+    halfway, optimised = (optimise(model, x, amortised, factorised, n) for n in (steps // 2, steps))
+    ours, half, best = (many_weights(model, x, each, counts[-1]) for each in (amortised, halfway, optimised))
+    log_w = many_weights(model, x, optimised, reference).log_w.numpy().astype(float)
+    each = {
+        "bound": bound_of_each(ours, q_z).numpy(),
+        "best_bound_halfway": bound_of_each(half, optimal_q_z(half) if factorised else None).numpy(),
+        "best_bound": bound_of_each(best, optimal_q_z(best) if factorised else None).numpy(),
+        "log_likelihood": logsumexp(log_w, axis=0) - np.log(len(log_w)),
+        "effective_samples": np.exp(2 * logsumexp(log_w, axis=0) - logsumexp(2 * log_w, axis=0)),  # of the reference
+    }
+    means = {name: float(values.mean(dtype=float)) for name, values in each.items()}
     return {
         "images": len(images),
-        "reference_samples": reference,
-        "bound": bound,
-        "log_likelihood": log_likelihood,
-        "gap": log_likelihood - bound,
-        "approximation": log_likelihood - best_bound,
-        "amortisation": best_bound - bound,
-        "convergence": converged,
+        "reference_samples": len(log_w),
+        **means,
+        "gap": means["log_likelihood"] - means["bound"],
+        "approximation": means["log_likelihood"] - means["best_bound"],
+        "amortisation": means["best_bound"] - means["bound"],
+        "convergence": {
+            name: convergence(w.log_w.numpy(), counts) for name, w in (("ours", ours), ("optimised", best))
+        },
+        "each": {name: values.astype(float).tolist() for name, values in each.items()},
     }
 
 
@@ -237,7 +263,7 @@ def run(settings: gmvae.Settings, folder: RunFolder, images: Images) -> dict[str
         "pull_epochs": training.pull_epochs,
         "inside": dict(zip(MEASURES, training.inside.numpy().T.tolist(), strict=True)),
         "bounds": training.bounds.numpy().tolist(),
-        "test": split_gap(training, images.test[:SPLIT], SPLIT_STEPS, COUNTS, REFERENCE),
+        "test": split_gap(training, at_equal_distances(images.test, SPLIT), SPLIT_STEPS, COUNTS, REFERENCE),
         "seconds": float(training.seconds),
         "compile_seconds": float(training.compile_seconds),
     }

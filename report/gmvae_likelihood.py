@@ -51,9 +51,16 @@ class MixtureVAE(gmvae.MixtureVAE):
 
 
 class Training(gmvae_run.Training):
-    """gmvae.py's steps with another end."""
+    """gmvae.py's steps with another end, from other first weights than the same seed has there.
+
+    Raises:
+        InputError: the weighted bound is asked for of a factorised posterior, with which it has no part here.
+    """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, settings: Settings) -> None:
+        if settings.weighted_share and settings.factorised:
+            change = f"--change weighted_share={settings.weighted_share:g}"
+            raise utils.InputError(f"{change}: it is of the default alone; leave out --pure and --labels-per-class")
         super().__init__(images, labels, settings)
         self.model = MixtureVAE(settings)
         config = self.optimizer.get_config()
@@ -67,9 +74,9 @@ class Training(gmvae_run.Training):
 
     def epoch_data(self, epoch: int, q_z: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
         """Before the first epoch of the weighted bound, compiles it."""
-        if epoch >= self.first_weighted and self.model.samples == 1:
+        if epoch >= self.first_weighted and self.model.samples != self.settings.weighted_samples:
             self.model.samples = self.settings.weighted_samples
-            self.epoch = tf.function(self.epoch.python_function, jit_compile=not self.settings.factorised)
+            self.epoch = tf.function(self.epoch.python_function, jit_compile=True)
             self.compile(epoch)
         return super().epoch_data(epoch, q_z)
 

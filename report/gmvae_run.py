@@ -85,10 +85,17 @@ def changed(changes: list[str], base: type) -> type:
     for change in changes:
         name, _, text = change.partition("=")
         field = fields.get(name)
+        wanted = f"--change {change}: wanted the name of a setting and a value of its type"
         try:
-            value = type(field.default)(json.loads(text))
-        except (AttributeError, TypeError, ValueError):
-            raise utils.InputError(f"--change {change}: wanted the name of a setting and a value of its type") from None
+            value = json.loads(text)
+        except ValueError:
+            raise utils.InputError(wanted) from None
+        if field and type(field.default) is float and type(value) is int:
+            value = float(value)
+        if not field or type(value) is not type(field.default):
+            raise utils.InputError(wanted)
+        if name.endswith("importance_samples") and value > 10 and value % 10:
+            raise utils.InputError(f"--change {change}: wanted at most 10, or a multiple of 10")
         new.append((name, field.type, dataclasses.field(default=value, metadata=field.metadata)))
     return dataclasses.make_dataclass("Settings", new, bases=(base,), frozen=True)
 

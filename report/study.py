@@ -118,6 +118,8 @@ RUNS = [
         run
         for name, changes in {
             "nothing": {},
+            "longer": {"epochs": 60},
+            "one-component": {"k": 1},
             "random-start": RANDOM_START,
             "narrow": {"hidden_units": 250},
             "wide": {"hidden_units": 1000},
@@ -126,7 +128,7 @@ RUNS = [
             "falling": {"falling": True},
             "falling-last-weights": {"falling": True, "average_steps": 1},
         }.items()
-        for run in variants(3, f"gmvae-likelihood/{name}", "--epochs", "30", script="gmvae_likelihood", **changes)
+        for run in variants(3, f"gmvae-likelihood/{name}", script="gmvae_likelihood", **{"epochs": 30, **changes})
     ),
     *variants(
         1,

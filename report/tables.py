@@ -281,7 +281,6 @@ def studies() -> dict[str, str]:
     """
     text = "".join(path.read_text() for path in STUDIES)
     paragraphs = dict(re.findall(r"!\[(.+)\]\(.+\)\n\n(.+)\n", text))
-    paragraphs.setdefault("pareto", "")  # whose runs come last
     missing = [name for name in (*CAPTIONS, *TOLD) if name not in paragraphs]
     if missing:
         raise ValueError(f"{' '.join(map(str, STUDIES))}: wanted a paragraph on {', '.join(missing)}")
@@ -341,6 +340,19 @@ def random_start() -> dict[str, str]:
     }
 
 
+def inside() -> dict[str, str]:
+    """Where the default, the pure model and that of a random start end, in this order, by measure."""
+    ends = [
+        {measure: np.mean([run["inside"][measure][-1] for run in runs]) for measure in runs[0]["inside"]}
+        for runs in map(gmvae_figures.inside_runs().get, gmvae_figures.VARIANTS)
+    ]
+    forms = {"rate": ".1f", "assignment": ".2f", "components": ".1f", "active units": ".0f", "varying units": ".0f"}
+    return {
+        f"inside {measure}": gmm_figures.listed([number(end[measure], form) for end in ends])
+        for measure, form in forms.items()
+    }
+
+
 def gmvae_long() -> dict[str, str]:
     """The long run of gmvae_likelihood.py."""
     (run,) = gmvae_figures.runs("gmvae-long")
@@ -381,10 +393,11 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
         "purity": r"purity of samples, \%",
         "diversity": "diversity of samples",
         "components": "components in use",
+        "minutes": "minutes of training on one core",
     }
     lines = [row("", *(VARIANTS[name] for name in variants)), r"\midrule"]
     lines += [row(label, *(value.replace(" to ", "--") for value in found[name])) for name, label in labels.items()]
-    scores = ("runs", "accuracy", "nll", "samples")
+    scores = ("runs", "accuracy", "nll")
     wanted = {
         "gmvae": scores,
         "gmvae-pure": (*scores, "accuracy_model"),
@@ -397,7 +410,11 @@ def gmvae_variants() -> tuple[dict[str, str], list[str]]:
         for name in names
     }
     judged = json.loads((gmvae.JUDGE / "judge.json").read_text())
-    return gmvae_settings("gmvae-pure") | cells | {"judge error": f"{100 * judged['test_error']:.2f}"}, lines
+    cells |= {
+        "variant samples": typeset(readme.most_samples(found)),
+        "judge error": f"{100 * judged['test_error']:.2f}",
+    }
+    return gmvae_settings("gmvae-pure") | cells, lines
 
 
 ABLATION = {  # what a run of --pure leaves out
@@ -430,10 +447,11 @@ def scores_of(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
-    """--pure without one ingredient at a time, those that have runs; nothing where the whole has none."""
+    """--pure without one ingredient at a time, those that have runs; nothing where the whole has none, or nothing
+    else has."""
     found = {name: gmvae_figures.runs(f"gmvae-pure-without/{name}") for name in ABLATION}
     whole = found["nothing"]
-    if not whole:
+    if not whole or not any(found[name] for name in ABLATION if name != "nothing"):
         return dict.fromkeys(("ablation told", "ablation epochs", "ablation samples"), ""), []
     accuracies = {name: [100 * run["test"]["accuracy"] for run in each] for name, each in found.items() if each}
     lost = {name: np.mean(accuracies["nothing"]) - np.mean(each) for name, each in accuracies.items()}
@@ -445,6 +463,44 @@ def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
         "ablation epochs": number(whole[0]["config"]["epochs"]),
         "ablation samples": number(whole[0]["config"]["importance_samples"]),
     }, lines
+
+
+def purity_costs() -> dict[str, str]:
+    """What --pure costs in likelihood against the default with the same seed and epochs: by itself, and at half the
+    budget with all weights, without the generation term, and with the pull of a plain bound."""
+
+    def pairs(name: str, default: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        pure, plain = ({run["config"]["seed"]: run for run in gmvae_figures.runs(each)} for each in (name, default))
+        return [(pure[seed], plain[seed]) for seed in sorted(pure.keys() & plain.keys())]
+
+    def cost(name: str, default: str) -> list[float]:
+        return [pure["test"]["nll"] - plain["test"]["nll"] for pure, plain in pairs(name, default)]
+
+    def told(costs: list[float]) -> str:
+        mean, least, greatest = (number(value, ".2f") for value in (np.mean(costs), min(costs), max(costs)))
+        return f"{mean} ({least} to {greatest})"
+
+    whole = cost("gmvae-pure", "gmvae")
+    times = [
+        pure["seconds"] / plain["seconds"]
+        for pure, plain in pairs("gmvae-pure", "gmvae")
+        if pure["config"]["threads"] == plain["config"]["threads"]
+    ]
+    half = {
+        name: cost(run, "gmvae-likelihood/nothing")
+        for name, run in (
+            ("half", "gmvae-pure-without/nothing"),
+            ("no generation", "gmvae-pareto/generation-0"),
+            ("no pull", "gmvae-pareto/pull-1"),
+        )
+    }
+    return {
+        "purity cost": told(whole),
+        "purity seeds": number(len(whole)),
+        "purity times": number(np.mean(times), ".1f"),
+        "purity half seeds": number(min(map(len, half.values()))),
+        **{f"purity cost, {name}": told(costs) for name, costs in half.items()},
+    }
 
 
 def gmvae_labels() -> tuple[dict[str, str], list[str]]:
@@ -651,7 +707,8 @@ def generated() -> str:
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
-    values |= truth() | gmvae_defaults() | random_start() | gmvae_long() | studies() | real() | machine(runs["gmvae"])
+    values |= truth() | gmvae_defaults() | random_start() | gmvae_long() | purity_costs() | studies() | real()
+    values |= inside() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
     text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]

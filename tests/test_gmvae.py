@@ -1358,7 +1358,13 @@ def test_runs_share_step_1(gmvae_run, small_data, few_steps, tmp_path, monkeypat
     assert len(list((tmp_path / "shared").iterdir())) == 2
 
 
-@pytest.mark.parametrize("change", ["nothing=3", "k", "k=many", "k=[1]", "pull_weight="])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("nothing=3", "k", "k=many", "k=[1]", "k=true", "epochs=2.9", "pull_weight=", 'pure="false"'),
+        "importance_samples=505",
+    ],
+)
 def test_a_setting_that_is_none_is_refused(gmvae_run, tmp_path, capsys, change):
     assert f"--change {change}" in tiny.refused(gmvae_run.main, ["--change", change, "--", "--out", tmp_path], capsys)
 

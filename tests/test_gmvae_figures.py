@@ -31,7 +31,7 @@ def write(tmp_path, monkeypatch):
 
 
 def scored(nll, seconds=100.0):
-    config = {"epochs": 30, "importance_samples": 500}
+    config = {"epochs": 30, "importance_samples": 5000, "threads": 2}
     return {"config": config, "test": {"nll": nll}, "components_used": 10, "seconds": seconds}
 
 
@@ -60,17 +60,19 @@ def test_ingredients_are_told_against_the_default(write, tmp_path):
         write("gmvae-likelihood/nothing", seed, scored(88 + seed))
         write("gmvae-likelihood/last-weights", seed, scored(88.25 + seed))
         write("gmvae-likelihood/wide", seed, scored(87.5 + seed, 240.0))
+    write("gmvae-inside/default", 0, watched(2.0, -93.0))
     said = gmvae_figures.draw()
-    assert "At equal epochs these help: 1000 units a layer (0.50 nats, 2.4 times the time)." in said
+    assert "These help: 1000 units a layer (0.50 nats, 2.4 times the time)." in said
     assert "at 88.50 (88.00 to 89.00) nats per image" in said
     assert "1000 units a layer -0.50; last weights, not averages +0.25" in said
+    assert "The 5000 importance samples leave the default's estimate 0.50 nats short" in said
     assert tiny.is_picture(tmp_path / "plots", "likelihood")
 
 
-def watched(information, bound):
+def watched(information, bound, log_likelihood=-89.5):
     curve = {"log_likelihood": [-95.0, -90.0], "effective_share": [1.0, 0.5], "samples": [1, 5000]}
     return {
-        "config": {},
+        "config": {"seed": 0},
         "watched_images": 2000,
         "pull_epochs": 1,
         "inside": {
@@ -81,15 +83,19 @@ def watched(information, bound):
             "uncertainty": [0.1, 0.1, 0.1],
             "components": [9.0, 9.5, 9.8],
             "active units": [40.0, 20.0, 19.0],
+            "varying units": [40.0, 30.0, 29.0],
         },
         "test": {
             "images": 200,
             "reference_samples": 50_000,
             "bound": bound,
-            "log_likelihood": -89.5,
-            "gap": -89.5 - bound,
+            "best_bound_halfway": log_likelihood - 1.25,
+            "best_bound": log_likelihood - 1.0,
+            "log_likelihood": log_likelihood,
+            "gap": log_likelihood - bound,
             "approximation": 1.0,
-            "amortisation": -89.5 - bound - 1.0,
+            "amortisation": log_likelihood - bound - 1.0,
+            "each": {"log_likelihood": [log_likelihood - 1, log_likelihood, log_likelihood, log_likelihood + 1]},
             "convergence": {"ours": curve, "optimised": curve | {"log_likelihood": [-92.0, -89.6]}},
         },
     }
@@ -98,34 +104,48 @@ def watched(information, bound):
 def test_the_inside_and_the_gap_are_told_of_each_variant(write, tmp_path):
     write("gmvae-inside/default", 0, watched(2.0, -93.0))
     write("gmvae-inside/random-start", 0, watched(0.75, -91.0))
+    assert "less the default's" not in gmvae_figures.draw(), "without the pure model"
+    pure = watched(1.5, -94.0, -90.0)
+    pure["test"]["each"]["log_likelihood"][0] += 1
+    write("gmvae-inside/pure", 0, pure)
     said = gmvae_figures.draw()
     assert f"Of these, the default model's component tells most of the image, 2.00 of the {np.log(10):.2f} nats" in said
     assert "random-start: 24.0 nats of rate, of which 2.25 name the component; 0.75 nats of information" in said
     assert "From a random start the effective components fall to 9.5 before they rise to 9.8." in said
     assert (
-        "Most of the default's gap is amortisation; in nats: default 1.00 + 2.50, "
+        "Most of the default's gap is amortisation; in nats: default 1.00 + 2.50, pure 1.00 + 3.00, "
         "random-start 1.00 + 0.50. With" in said
     )
     assert "5,000 samples leave the default's estimate 0.50 nats short of log p(x), which is that of 50,000" in said
-    assert "medians and ranges of seeds (default 1, random-start 1)" in said
+    assert "half of Adam's steps lose 0.25 nats at most" in said
+    # By image +0.5, -0.5, -0.5 and -0.5: with a mean of -0.25 and a standard deviation of 0.5.
+    told = (
+        "There the pure model's log p(x) less the default's is -0.25 nats, with a standard error over images of 0.25."
+    )
+    assert told in said
+    assert "19 active and 29 varying units" in said
+    assert "medians and ranges of seeds (default 1, pure 1, random-start 1)" in said
     for name in ("inside", "gap"):
         assert tiny.is_picture(tmp_path / "plots", name)
 
 
-def test_the_weights_are_told_from_least_to_greatest(write, tmp_path):
+def test_the_weights_are_told_from_least_to_greatest(write, tmp_path, monkeypatch):
     def weighted(generation, pull, nll, purity):
         config = {"generation_weight": generation, "pull_weight": pull}
         return {"config": config, "test": {"nll": nll, "accuracy_model": 0.98}, "sample_purity": {"mean": purity}}
 
     write("gmvae-pure-without/nothing", 0, weighted(60.0, 10.0, 87.0, 0.99))
     write("gmvae-pareto/generation-200", 0, weighted(200.0, 10.0, 88.0, 0.995))
+    assert gmvae_figures.pareto_figure() is None, "no default to compare with"
+    write("gmvae-likelihood/nothing", 0, weighted(60.0, 10.0, 86.5, 0.8))
     assert gmvae_figures.pareto_figure() is None, "one weight of the pull"
     write("gmvae-pareto/generation-0", 0, weighted(0.0, 10.0, 86.5, 0.9))
     write("gmvae-pareto/generation-0", 1, weighted(0.0, 10.0, 86.0, 0.92))
     write("gmvae-pareto/pull-1", 0, weighted(60.0, 1.0, 86.75, 0.98))
+    monkeypatch.setitem(gmvae_figures.FIGURES, "likelihood", lambda: None)
     said = gmvae_figures.draw()
     assert "From weight 0 to 200 of generated images the samples' purity goes from 91.00 to 99.50 %" in said
-    assert "and -log p(x) from 86.25 to 88.00 nats; from weight 1 to 10 of the pull" in said
+    assert "accuracy by p(z|x) from 98.00 to 98.00 % and -log p(x) from 86.25 to 88.00 nats. From weight 1" in said
     assert tiny.is_picture(tmp_path / "plots", "pareto")
 
 

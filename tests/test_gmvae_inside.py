@@ -111,6 +111,25 @@ def test_a_unit_that_only_names_the_component_is_not_active():
     assert inside.measure(model, x, certain, 2)["active units"] == 1
 
 
+def test_a_unit_varies_where_its_means_do():
+    """As Burda et al. count, whatever the prior: means of variance 0.009 and 0.011."""
+    model, x, _ = small_model(code_units=2)
+    last = model.encoder.layers[-1]
+    features = model.encoder.layers[1](model.encoder.layers[0](x)).numpy()
+    deviation = features.std(axis=0)
+    unit = deviation.argmax()
+    kernel = np.zeros(last.kernel.shape, np.float32)
+    kernel[unit, :2] = np.sqrt([0.009, 0.011]) / deviation[unit]
+    last.kernel.assign(kernel)
+    assert inside.measure(model, x, None, 2)["varying units"] == 1
+
+
+def test_the_images_that_are_split_are_from_all_over():
+    images = np.arange(10)[:, None]
+    assert inside.at_equal_distances(images, 4).ravel().tolist() == [0, 3, 6, 9]
+    assert inside.at_equal_distances(images, 20).ravel().tolist() == list(range(10))
+
+
 def by_quadrature(model, x, factorised):
     """log p(x) of each image `[B]`, and the bound of its best Normal q(h | x)."""
     h = np.linspace(-12, 12, 4001)
@@ -149,12 +168,19 @@ def test_the_gap_is_split_as_by_quadrature(pure):
     Trained.model = model
     found = inside.split_gap(Trained, (255 * x).astype(np.uint8), 800, (1, 10, 4000), 4000)
     log_likelihood, best = by_quadrature(model, x, pure)
-    effective = 4000 * found["convergence"]["optimised"]["effective_share"][-1]
-    assert found["log_likelihood"] == pytest.approx(log_likelihood.mean(), abs=5 / np.sqrt(effective * B))
-    assert found["approximation"] == pytest.approx((log_likelihood - best).mean(), abs=0.03)
-    assert found["approximation"] > (0.05 if pure else 0.0)
+    each = {name: np.array(values) for name, values in found["each"].items()}
+    errors = 1 / np.sqrt(each["effective_samples"])
+    assert np.all(np.abs(each["log_likelihood"] - log_likelihood) < 5 * errors)
+    assert found["log_likelihood"] == pytest.approx(log_likelihood.mean(), abs=5 * np.linalg.norm(errors) / B)
+    assert found["best_bound"] == pytest.approx(best.mean(), abs=0.03)
+    assert (log_likelihood - best).mean() > (0.05 if pure else 0.0), "there is something to find"
+    assert found["approximation"] == found["log_likelihood"] - found["best_bound"]
     assert found["gap"] == pytest.approx(found["approximation"] + found["amortisation"])
     assert found["amortisation"] > 1
+    assert found["best_bound_halfway"] == pytest.approx(found["best_bound"], abs=0.02)
+    assert 0 < found["effective_samples"] <= found["reference_samples"] == 4000
+    for name, values in each.items():
+        assert values.mean() == pytest.approx(found[name])
     for curve in found["convergence"].values():
         assert np.all(np.diff(curve["log_likelihood"]) > 0)
     assert found["convergence"]["optimised"]["log_likelihood"][0] > found["convergence"]["ours"]["log_likelihood"][0]

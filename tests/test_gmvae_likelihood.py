@@ -48,8 +48,8 @@ def run(tmp_path, monkeypatch):
     train = gmvae.Training.train
     monkeypatch.setattr(gmvae.Training, "train", lambda self, folder: trained.append(self) or train(self, folder))
 
-    def run(out, *changes, batch_size=20):
-        argv = ["--change", *SMALL, *changes, "--"]
+    def run(out, *changes, batch_size=20, argv=()):
+        argv = ["--change", *SMALL, *changes, "--", *argv]
         argv += ["--data", data, "--epochs", 2, "--batch-size", batch_size, "--restarts", 1, "--out", tmp_path / out]
         with tiny.eager():
             likelihood.main([str(word) for word in argv])
@@ -58,7 +58,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_with_no_change_bound_and_end_are_those_of_gmvae(run):
+def test_with_no_change_the_bound_has_one_sample_and_the_step_size_is_that_of_gmvae(run):
     metrics, training = run("plain")
     assert metrics["config"]["weighted_share"] == 0
     assert training.model.samples == 1
@@ -75,6 +75,42 @@ def test_the_last_epochs_have_the_weighted_bound(run, monkeypatch):
     assert training.model_epochs == 4
     assert counts == [1] * 6 + [3] * 2
     assert metrics["config"]["weighted_samples"] == 3
+
+
+def test_one_component_is_a_plain_autoencoder(run):
+    metrics, _ = run("plain", "k=1")
+    assert metrics["components_used"] == 1
+    assert np.isfinite(metrics["test"]["nll"])
+    assert metrics["test"]["nmi"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_that_is_killed_in_the_weighted_bound_ends_as_if_it_had_not_been(run, tmp_path, monkeypatch):
+    changes = ("weighted_share=0.5", "weighted_samples=3")
+    unbroken, _ = run("unbroken", *changes)
+    epoch_data = likelihood.Training.epoch_data
+
+    def stop(self, epoch, q_z):
+        if epoch == self.n_epochs - 1:
+            raise KeyboardInterrupt
+        return epoch_data(self, epoch, q_z)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gmvae, "SAVE_EVERY", 0.0)
+        patch.setattr(likelihood.Training, "epoch_data", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("out", *changes)
+    tiny.check_unfinished(tmp_path / "out")
+    resumed, training = run("out", *changes, argv=["--resume"])
+    assert training.model.samples == 3
+    assert tiny.strip_times(resumed)["test"] == tiny.strip_times(unbroken)["test"]
+
+
+def test_the_weighted_bound_of_a_factorised_posterior_is_refused(run, capsys):
+    with pytest.raises(utils.InputError) as refused:
+        run("pure", "weighted_share=0.5", argv=["--pure"])
+    assert str(refused.value) == (
+        "--change weighted_share=0.5: it is of the default alone; leave out --pure and --labels-per-class"
+    )
 
 
 def test_a_falling_step_size_ends_at_0_with_the_same_averages(run):
