@@ -785,7 +785,7 @@ def signal_to_noise(name: str) -> float:
 def estimators_figure(versus: str, part: str) -> Drawn:
     """Spread, bias and direction of the gradient of model or posterior against the number of samples or K."""
     fixed, varied = ({"k": 3}, "n_samples") if versus == "samples" else ({"n_samples": 5}, "k")
-    figure = Figure(figsize=(WIDTH, 4.5))
+    figure = Figure(figsize=(WIDTH, 4.9))
     grid = figure.subplots(3, 3, sharex=True, sharey="row")
     for column, moment in zip(grid.T, MOMENTS, strict=True):
         chosen = sorted(estimator_cells(**fixed, moment=moment), key=lambda cell: cell["cell"][varied])
