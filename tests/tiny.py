@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import gmvae
 import utils
 
 PROJECT = Path(utils.__file__).parent
@@ -152,6 +153,23 @@ def without_xla():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf, "function", lambda *given, jit_compile=None, **options: function(*given, **options))
         yield
+
+
+@contextlib.contextmanager
+def stopped_before_the_last_epoch(training):
+    """A run inside, of this class of part 3's training, saves after every epoch and is stopped before the last."""
+    epoch_data = training.epoch_data
+
+    def stop(self, epoch, q_z):
+        if epoch == self.n_epochs - 1:
+            raise KeyboardInterrupt
+        return epoch_data(self, epoch, q_z)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gmvae, "SAVE_EVERY", 0.0)
+        patch.setattr(training, "epoch_data", stop)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def save_no_figure(figure, folder, name):
