@@ -6,9 +6,10 @@ images, nats per image:
     rate            KL(q(z, h | x) || p(z, h)), the bound's cost of the code
     assignment      KL(q(z | x) || p(z)), the part of it that names the component
     within          the rest, E KL(q(h | x, z) || p(h | z)): what is told within the component
-    information     of image and component: the entropy of the mean of q(z | x), less the mean of
-    uncertainty     the entropy of q(z | x)
-    components      exp of the entropy of the mean of q(z | x), the effective number in use
+    information     of image and component, where the model itself names it, by E_q(h|x) p(z | h), which by default is
+                    q(z | x): the entropy of the mean over images, less the mean of
+    uncertainty     the entropy
+    components      exp of the entropy of the mean over images, the effective number in use
     active units    of the code: those whose E_q(z|x) KL(q(h_d | x) || p(h_d | z)) is at least 0.01. Over the units
                     these add up to `within` where q(z, h | x) = q(z | x) q(h | x), and else to no less
     varying units   those whose mean has a variance over the images of at least 0.01, which is how Burda et al.
@@ -104,8 +105,9 @@ def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_sa
     log_w_code, log_p_z = (part.numpy() for part in weigh_code(model, tf.constant(x), mean, logstd, n_samples))
     log_p_z = log_p_z.astype(float)
     rate = -log_w_code.mean(axis=0, dtype=float)
+    model_q_z = np.exp(log_p_z).mean(axis=1).T
     if q_z is None:
-        q_z = np.exp(log_p_z).mean(axis=1).T
+        q_z = model_q_z
     else:
         q_z = q_z.astype(float)
         rate += np.sum(xlogy(q_z, q_z) - q_z * log_p_z.mean(axis=1).T, axis=-1)
@@ -115,7 +117,7 @@ def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_sa
     means, logstds = (part.numpy().astype(float) for part in (model.means, model.logstds))  # [K, D]
     each = logstds - logstd + (np.exp(2 * logstd) + (mean - means) ** 2) / (2 * np.exp(2 * logstds)) - 0.5
     of_units = np.einsum("bk,bkd->d", q_z, each) / len(x)
-    all_images, each_image = entropy(q_z.mean(axis=0)), entropy(q_z).mean()
+    all_images, each_image = entropy(model_q_z.mean(axis=0)), entropy(model_q_z).mean()
     values = (
         *(rate.mean(), assignment, rate.mean() - assignment, all_images - each_image, each_image),
         *(np.exp(all_images), np.sum(of_units >= 0.01), np.sum(mean.var(axis=(0, 1)) >= 0.01)),

@@ -60,14 +60,23 @@ def test_the_rate_is_that_in_closed_form():
 
 
 def test_information_uncertainty_and_components_of_known_clusters():
+    """They are the model's own, whatever it is told: all that enters of q(z|x) is where it puts the code."""
     model, x, _ = small_model(pure=True)
-    x = np.tile(x, (3, 1))
+    model.weight_logits.assign(tf.zeros_like(model.weight_logits))
+    model.means.assign(10.0 * np.arange(K, dtype=np.float32)[:, None])
+    model.logstds.assign(tf.zeros_like(model.logstds))
+    model.encode = lambda x, q_z: (q_z @ model.means, tf.fill([12, 1], -3.0))
+    x = np.tile(x[:1], (12, 1))
     certain = np.eye(K, dtype=np.float32)[np.arange(12) % K]
     found = inside.measure(model, x, certain, 2)
-    assert found["uncertainty"] == 0
+    assert found["uncertainty"] == pytest.approx(0, abs=1e-6)
     assert found["information"] == pytest.approx(np.log(K))
     assert found["components"] == pytest.approx(K)
-    found = inside.measure(model, x, np.full((12, K), 1 / K, np.float32), 2)
+    one = inside.measure(model, x, np.tile(certain[:1], (12, 1)), 2)
+    assert one["information"] == pytest.approx(0, abs=1e-6)
+    assert one["components"] == pytest.approx(1)
+    model.means.assign(tf.zeros_like(model.means))  # where the model cannot tell, however certain q(z|x) is
+    found = inside.measure(model, x, certain, 2)
     assert found["uncertainty"] == pytest.approx(np.log(K))
     assert found["information"] == pytest.approx(0, abs=1e-6)
     assert found["components"] == pytest.approx(K)
