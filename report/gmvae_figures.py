@@ -9,11 +9,10 @@ import itertools
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import gmm_figures
 import numpy as np
 from gmm_figures import WIDTH, Drawn, span
 from matplotlib.figure import Figure
@@ -58,51 +57,93 @@ def mean_and_range(values: list[float], form: str) -> str:
     return f"{np.mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def likelihood_figure() -> Drawn | None:
-    """-log p(x) and components in use with one ingredient changed at a time."""
-    found = {name: runs(f"gmvae-likelihood/{name}") for name in INGREDIENTS}
-    found = {name: each for name, each in found.items() if each}
+class Ingredient(NamedTuple):
+    """Runs of gmvae_likelihood.py with one ingredient changed."""
+
+    label: str
+    runs: list[dict[str, Any]]
+    products: float  # of matrices, of steps 2 and 3: how many times the default's
+
+    def values(self, score: str) -> list[float]:
+        """A score of the test images, "nll" or "elbo", a number a seed."""
+        return [run["test"][score] for run in self.runs]
+
+
+def ingredients() -> dict[str, Ingredient]:
+    """The default, "nothing", and what changes in it, those that have runs; nothing without the default's."""
+    found = {name: each for name in INGREDIENTS if (each := runs(f"gmvae-likelihood/{name}"))}
     if "nothing" not in found:
+        return {}
+    base = products(found["nothing"][0]["config"])
+    return {
+        name: Ingredient(INGREDIENTS[name], each, products(each[0]["config"]) / base) for name, each in found.items()
+    }
+
+
+def products(config: dict[str, Any]) -> float:
+    """Operations of the matrix products of steps 2 and 3, for each training image: six for each weight, sample and
+    epoch, but for the gradient of the encoder's input, which nothing needs."""
+    hidden, code = config["hidden_units"], config["code_units"]
+    encoder = gmvae.PIXELS * hidden + hidden**2 + 2 * hidden * code
+    decoder = code * hidden + hidden**2 + hidden * gmvae.PIXELS
+    epochs = max(1, round(config["pull_share"] * config["epochs"])) + config["epochs"]
+    weighted = round(config["weighted_share"] * epochs)
+    samples = epochs + weighted * (config["weighted_samples"] - 1)  # of h, over all epochs
+    return 6 * (epochs * encoder + samples * decoder) - 2 * epochs * gmvae.PIXELS * hidden
+
+
+def likelihood_figure() -> Drawn | None:
+    """-log p(x), the bound and components in use with one ingredient changed at a time."""
+    found = ingredients()
+    if not found:
         return None
     figure = Figure(figsize=(WIDTH, 0.45 + 0.13 * len(found)))
-    nll, components = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
+    axes = figure.subplots(1, 3, sharey=True, width_ratios=[2, 2, 1])
     for height, each in enumerate(found.values()):
-        values = [run["test"]["nll"] for run in each]
-        nll.plot(values, [height] * len(each), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
-        nll.plot(np.mean(values), height, "|", color="black", markersize=9)
-        used = [run["components_used"] for run in each]
-        components.plot(used, [height] * len(each), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
-    seconds = {name: np.mean([run["seconds"] for run in each]) for name, each in found.items()}
-    nll.set_yticks(range(len(found)), [f"{INGREDIENTS[name]}, {seconds[name]:.0f} s" for name in found])
-    nll.invert_yaxis()
-    nll.set(xlabel="$-\\log p(x)$ of test images (nats per image)")
-    components.set(xlabel="components in use", xlim=(0, 10.5))
-    base = np.mean([run["test"]["nll"] for run in found["nothing"]])
-    gains = {name: np.mean([run["test"]["nll"] for run in each]) - base for name, each in found.items()}
-    config = found["nothing"][0]["config"]
-    better = sorted((name for name in gains if gains[name] < 0), key=gains.__getitem__)
-    helps = gmm_figures.listed(
-        [
-            f"{INGREDIENTS[name]} ({-gains[name]:.2f} nats, {seconds[name] / seconds['nothing']:.1f} times the time)"
-            for name in better
-        ]
+        used = [run["components_used"] for run in each.runs]
+        for ax, values in zip(axes, (each.values("nll"), [-v for v in each.values("elbo")], used), strict=True):
+            ax.plot(values, [height] * len(values), "o", color=utils.COLOURS[0], markersize=3, alpha=0.7)
+            ax.plot(np.mean(values), height, "|", color="black", markersize=9)
+    axes[0].set_yticks(range(len(found)), [each.label for each in found.values()])
+    axes[0].invert_yaxis()
+    axes[0].set(xlabel="$-\\log p(x)$ (nats per image)")
+    axes[1].set(xlabel="negative bound (nats per image)")
+    axes[2].set(xlabel="components in use", xlim=(0, 10.5))
+    base = found["nothing"]
+    config = base.runs[0]["config"]
+    told = "; ".join(
+        f"{each.label} {np.mean(each.values('nll')) - np.mean(base.values('nll')):+.2f} and "
+        f"{np.mean(base.values('elbo')) - np.mean(each.values('elbo')):+.2f}, {each.products:.1f} times the products"
+        for each in found.values()
+        if each is not base
     )
-    helps = f"These help: {helps}." if better else "No change here helps."
-    told = "; ".join(f"{INGREDIENTS[name]} {gain:+.2f}" for name, gain in gains.items() if name != "nothing")
-    samples = config["importance_samples"]
+    nll, cost = (mean_and_range(values, ".2f") for values in (base.values("nll"), [-v for v in base.values("elbo")]))
     return figure, (
-        f"{helps} At {config['epochs']} epochs of step 3 the default is at "
-        f"{mean_and_range([run['test']['nll'] for run in found['nothing']], '.2f')} nats per image; each change by "
-        f"itself adds to it: {told}. Dots are seeds, strokes their means, beside each its seconds of training on "
-        f"{config['threads']} threads. The {samples} importance samples leave the default's estimate "
-        f"{short_of(samples):.2f} nats short, at twice these epochs. The weighted bound trains q for such samples: up "
-        "to as much of its gain is the estimate's."
+        f"Test images. At {config['epochs']} epochs of step 3 the default has {nll} nats of -log p(x) and {cost} of "
+        f"negative bound. Each change by itself adds to the two: {told}. The products are those of matrices in steps 2 "
+        f"and 3. Dots are seeds, strokes their means. {weighted_told(found)}"
     )
 
 
-def short_of(n_samples: int) -> float:
-    """How many nats the default's estimate of log p(x) from so many samples lies below gmvae_inside.py's reference."""
-    tests = [run["test"] for run in runs("gmvae-inside/default")]
+def weighted_told(found: dict[str, Ingredient]) -> str:
+    """What the weighted bound's -log p(x) is worth, in words."""
+    if "weighted" not in found:
+        return ""
+    base, weighted = found["nothing"], found["weighted"]
+    gain, loss = (np.mean(base.values(score)) - np.mean(weighted.values(score)) for score in ("nll", "elbo"))
+    samples = base.runs[0]["config"]["importance_samples"]
+    short = short_of(runs("gmvae-inside/default"), samples)
+    return (
+        f"The weighted bound is no plain gain: it trains q as a proposal for samples, at {loss:.2f} nats of the bound, "
+        f"and {samples} samples leave the default's estimate {short:.2f} nats short of log p(x) (at twice these "
+        f"epochs), so that its gain of {gain:.2f} may be the model's or the estimate's."
+    )
+
+
+def short_of(watched: list[dict[str, Any]], n_samples: int) -> float:
+    """How many nats the estimate of log p(x) from so many samples lies below gmvae_inside.py's reference, in the mean
+    of runs of it."""
+    tests = [run["test"] for run in watched]
     curves = [test["convergence"]["ours"] for test in tests]
     estimates = [curve["log_likelihood"][curve["samples"].index(n_samples)] for curve in curves]
     return float(np.mean([test["log_likelihood"] for test in tests]) - np.mean(estimates))
@@ -125,7 +166,7 @@ def inside_figure() -> Drawn | None:
         "within": "KL within the component (nats)",
         "assignment": "KL of the assignment (nats)",
         "information": "information of $x$ and $z$ (nats)",
-        "uncertainty": "entropy of $q(z\\,|\\,x)$ (nats)",
+        "uncertainty": "entropy of $z$ given $x$ (nats)",
         "components": "effective components",
         "active units": "active units of the code",
     }
@@ -133,12 +174,14 @@ def inside_figure() -> Drawn | None:
         for variant, each in found.items():
             curves = np.array([run["inside"][measure] for run in each]).T
             span(ax, np.arange(len(curves)), curves, color=VARIANTS[variant], label=variant, markersize=0)
-        ax.set(title=label, ylim=0)
+        # Before the first epoch some lie far above all the rest.
+        greatest = max(max(run["inside"][measure][1:]) for each in found.values() for run in each)
+        ax.set(title=label, ylim=(0, 1.1 * greatest))
         ax.axvline(found["default"][0]["pull_epochs"], color="0.5", linestyle=":", linewidth=0.8)
     for ax in axes[3:]:
         ax.set_xlabel("epochs of steps 2 and 3")
     axes[2].axhline(np.log(10), color="0.7", linewidth=0.8)
-    axes[3].legend(loc="upper right")
+    axes[4].legend(loc="lower right")
     last = {
         name: {measure: np.mean([run["inside"][measure][-1] for run in each]) for measure in each[0]["inside"]}
         for name, each in found.items()
@@ -162,7 +205,8 @@ def inside_figure() -> Drawn | None:
     return figure, (
         f"Of these, the {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
         f"{np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
-        f"At the end, in the mean over the seeds: {words}. "
+        f"At the end, in the mean over the seeds: {words}. Information, entropy and effective components are of "
+        "E p(z|h) over q(h|x), what the model makes of the image, not of the pure model's fixed classifier. "
         f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of seeds "
         f"({seeds}), the last point of averages of the weights. The dotted line ends the default's step 2."
     )
@@ -192,6 +236,7 @@ def gap_figure() -> Drawn | None:
             span(estimate, x, short, color=colour, linestyle=style, markersize=3)
             shares = 100 * np.array([curve["effective_share"] for curve in curves]).T
             span(effective, x, shares, color=colour, linestyle=style, markersize=3)
+    estimate.set_ylim(bottom=0.03)  # the reference is no better than that
     parts.set_xticks(range(len(found)), found)
     parts.set(ylabel="$\\log p(x)$ - bound (nats)")
     estimate.set(xlabel="samples of $h$", ylabel="short of $\\log p(x)$ (nats)", xscale="log", yscale="log")
@@ -205,15 +250,20 @@ def gap_figure() -> Drawn | None:
     larger = "amortisation" if amortised else "approximation"
     test = found["default"][0]["test"]
     most = test["convergence"]["ours"]["samples"][-1]
-    slow = max(r["test"]["best_bound"] - r["test"]["best_bound_halfway"] for each in found.values() for r in each)
+    tests = [run["test"] for each in found.values() for run in each]
+    effective = np.concatenate([each["each"]["effective_samples"] for each in tests])
+    slow = max(each["best_bound"] - each["best_bound_halfway"] for each in tests)
+    short = short_of(found["default"], most)
     purity = purity_here(found)
     return figure, (
         "Dark is what the family costs (approximation), light is amortisation; strokes are seeds, colours the bars'. "
         f"Most of the default's gap is {larger}; in nats: {words}. With the network's q(h|x) (full lines) "
-        f"{most:,} samples leave the default's estimate {short_of(most):.2f} nats short of log p(x), which is that of "
-        f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), itself a "
-        f"little low; half of Adam's steps lose {slow:.2f} nats at most. On {test['images']} test images, so that the "
-        f"light part has in it what the network does not generalise, and for pure what its regularisers cost.{purity}"
+        f"{most:,} samples leave the default's estimate {short:.2f} nats short of log p(x), which is that of "
+        f"{test['reference_samples']:,} samples of q(h|x) optimised for each image (dashed: fewer of these), of which "
+        f"in the median {np.median(effective):.0f} are effective and for {100 * np.mean(effective < 10):.0f} % of the "
+        f"images fewer than 10, so that it too is low; half of Adam's steps lose {slow:.2f} nats at most. On "
+        f"{test['images']} test images, so that the light part has in it what the network does not generalise, and for "
+        f"pure what its regularisers cost.{purity}"
     )
 
 
@@ -243,8 +293,8 @@ def pareto_figure() -> Drawn | None:
         every += runs("gmvae-pure-without/nothing")
         weights = sorted({run["config"][key] for run in every})
         found[key] = {weight: [run for run in every if run["config"][key] == weight] for weight in weights}
-    default = [run["test"]["nll"] for run in runs("gmvae-likelihood/nothing")]  # of the same budget
-    if not default or any(len(each) < 2 for each in found.values()):
+    plain = runs("gmvae-likelihood/nothing")  # the default at the same budget
+    if not plain or any(len(each) < 2 for each in found.values()):
         return None
     figure = Figure(figsize=(WIDTH, 1.7))
     accuracy, purity = figure.subplots(1, 2)
@@ -253,6 +303,7 @@ def pareto_figure() -> Drawn | None:
         "accuracy": lambda run: 100 * run["test"]["accuracy_model"],
         "purity": lambda run: 100 * run["sample_purity"]["mean"],
     }
+    default = {name: np.mean([score(run) for run in plain]) for name, score in scores.items()}
     words = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
     told = []
     # Both weights' numbers stand at the point that they share, one below and one above.
@@ -266,7 +317,10 @@ def pareto_figure() -> Drawn | None:
             ax.plot(dots["nll"], dots[score], ".", color=colour, alpha=0.35, markersize=3)
             for *at, weight in zip(means["nll"], means[score], groups, strict=True):
                 ax.annotate(f"{weight:g}", at, textcoords="offset points", fontsize=6, color=colour, **offsets[key])
-        ends = {name: f"from {row[0]:.2f} to {row[-1]:.2f}" for name, row in means.items()}
+        ends = {
+            name: f"from {mean_and_range(row[0], '.2f')} to {mean_and_range(row[-1], '.2f')}"
+            for name, row in values.items()
+        }
         told.append(
             f"From weight {min(groups):g} to {max(groups):g} {words[key]} the samples' purity goes {ends['purity']} %, "
             f"accuracy by p(z|x) {ends['accuracy']} % and -log p(x) {ends['nll']} nats."
@@ -276,9 +330,15 @@ def pareto_figure() -> Drawn | None:
     accuracy.legend()
     for ax in (accuracy, purity):
         ax.margins(y=0.12)  # room for the numbers
-        ax.axvline(np.mean(default), color="0.5", linestyle=":", linewidth=0.8)
+        ax.axvline(default["nll"], color="0.5", linestyle=":", linewidth=0.8)
         ax.set_xlabel("$-\\log p(x)$ of test images (nats per image)")
-    return figure, " ".join([*told, "Numbers are weights, faint dots seeds, the dotted line is the default."])
+    count = " to ".join(map(str, sorted({len(each) for groups in found.values() for each in groups.values()})))
+    told.append(
+        f"Numbers are weights, faint dots seeds ({count} of each weight); the dotted line is the default's -log p(x), "
+        f"whose accuracy of {default['accuracy']:.1f} % and purity of {default['purity']:.1f} % lie far below. All "
+        f"with {plain[0]['config']['importance_samples']} importance samples."
+    )
+    return figure, " ".join(told)
 
 
 def pictures_figure() -> Drawn | None:

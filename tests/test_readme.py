@@ -64,6 +64,19 @@ def test_variants_are_told_by_mean_worst_and_best(readme, tmp_path, monkeypatch)
     assert "| minutes of training on one core | 15 |  |" in table
 
 
+def test_what_the_command_tells_of_fewer_samples(readme, tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    folder = tmp_path / "report" / "results" / "gmvae-inside" / "default"
+    folder.mkdir(parents=True)
+    for seed, more in enumerate((0.25, 0.5)):
+        curve = {"samples": [500, 1000, 5000], "log_likelihood": [-90.0, -89.9, -90.0 + more]}
+        run = {"config": {"importance_samples": 500}, "test": {"convergence": {"ours": curve}}}
+        (folder / f"seed-{seed}.json").write_text(json.dumps(run))
+    told = readme.about_samples(5000)
+    assert told.startswith("The command takes 500 importance samples, and so tells about 0.38 nats more of -log p(x).")
+    assert "The table's 5000 are those of `python report/gmvae_run.py --change importance_samples=5000 -- --s" in told
+
+
 def bench_results(folder):
     """Small results of the benchmark's parts, in a project's folder."""
     machine = {"cpu": "a CPU", "cores": 2, "versions": {"numpy": "2"}}

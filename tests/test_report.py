@@ -247,6 +247,39 @@ def test_the_ablation_has_what_has_run_and_the_greatest_loss_first(tmp_path, mon
     )
 
 
+def watched_run(folder, name, estimates):
+    """A result of gmvae_inside.py with these estimates of log p(x), which is -90, by samples."""
+    (folder / "gmvae-inside" / name).mkdir(parents=True)
+    curve = {"samples": list(estimates), "log_likelihood": list(estimates.values())}
+    test = {"log_likelihood": -90.0, "convergence": {"ours": curve}}
+    (folder / "gmvae-inside" / name / "seed-0.json").write_text(json.dumps({"config": {"seed": 0}, "test": test}))
+
+
+def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
+    config = {"epochs": 30, "pull_share": 0.25, "weighted_share": 0.0, "weighted_samples": 10}
+    config |= {"hidden_units": 500, "code_units": 40, "importance_samples": 500}
+    for name, changes, nlls, used in (
+        ("nothing", {}, (88.0, 89.0), (10, 10)),
+        ("longer", {"epochs": 60}, (87.25,), (9,)),
+        ("weighted", {"weighted_share": 0.2}, (87.0, 87.0), (8, 10)),
+    ):
+        (tmp_path / "gmvae-likelihood" / name).mkdir(parents=True)
+        for seed, (nll, components) in enumerate(zip(nlls, used, strict=True)):
+            run = {"config": config | changes, "test": {"nll": nll, "elbo": -nll - 3}, "components_used": components}
+            (tmp_path / "gmvae-likelihood" / name / f"seed-{seed}.json").write_text(json.dumps(run))
+    watched_run(tmp_path, "default", {500: -91.0})
+    told, lines = tables.gmvae_likelihood()
+    assert lines == [
+        r"as it is & 1.0 & 88.50 (88.00--89.00) &  & 91.50 (91.00--92.00) &  & 10 \\",
+        r"twice the epochs & 2.0 & 87.25 & \ensuremath{-1.25} & 90.25 & \ensuremath{-1.25} & 9 \\",
+        r"weighted bound at the end & 2.0 & 87.00 (87.00--87.00) & \ensuremath{-1.50} & 90.00 (90.00--90.00) & "
+        r"\ensuremath{-1.50} & 8--10 \\",
+    ]
+    assert (told["likelihood epochs"], told["likelihood samples"], told["likelihood weighted"]) == ("30", "500", "20")
+    assert "500 samples leave the default's estimate 1.00 nats short" in told["likelihood weighted told"]
+
+
 def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeypatch):
     monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
     variant_runs(tmp_path, "gmvae", 0.1, 0.1)
@@ -258,11 +291,21 @@ def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeyp
     variant_runs(tmp_path, "gmvae-likelihood/nothing", 0.1)
     for name, nll in (("pure-without/nothing", 87.0), ("pareto/generation-0", 86.25), ("pareto/pull-1", 85.75)):
         variant_runs(tmp_path, f"gmvae-{name}", 0.0, 0.0, nll=nll)
+    watched_run(tmp_path, "default", {500: -91.0, 5000: -90.5})
+    watched_run(tmp_path, "pure", {500: -91.75, 5000: -90.625})
+    for path in (tmp_path / "gmvae-pure").iterdir():
+        path.write_text(path.read_text().replace('"importance_samples": 500', '"importance_samples": 5000'))
     assert tables.purity_costs() == {
         "purity cost": r"0.00 (\ensuremath{-0.50} to 0.50)",
         "purity seeds": "2",
         "purity times": "1.0",  # 86.5 / 86, of the seed whose runs had as many threads
         "purity half seeds": "1",
+        "purity samples": "5{,}000",
+        "purity samples, half": "500",
+        "purity short": "0.12 (0.12 to 0.12)",
+        "purity short, half": "0.75 (0.75 to 0.75)",
+        "purity short seeds": "1",
+        "purity left": r"\ensuremath{-0.12}",
         "purity cost, half": "1.00 (1.00 to 1.00)",
         "purity cost, no generation": "0.25 (0.25 to 0.25)",
         "purity cost, no pull": r"\ensuremath{-0.25} (\ensuremath{-0.25} to \ensuremath{-0.25})",
