@@ -160,7 +160,7 @@ def inside_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 2.0))
+    figure = Figure(figsize=(WIDTH, 2.1))
     axes = figure.subplots(2, 3, sharex=True).ravel()
     panels = {
         "within": "KL within the component (nats)",
@@ -181,7 +181,7 @@ def inside_figure() -> Drawn | None:
     for ax in axes[3:]:
         ax.set_xlabel("epochs of steps 2 and 3")
     axes[2].axhline(np.log(10), color="0.7", linewidth=0.8)
-    axes[4].legend(loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(found))
     last = {
         name: {measure: np.mean([run["inside"][measure][-1] for run in each]) for measure in each[0]["inside"]}
         for name, each in found.items()
