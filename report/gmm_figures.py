@@ -227,7 +227,7 @@ def plot_solved(axes: Axes, x: Sequence[float], data_sets: Sequence[Sequence[dic
 
 def truth_figure() -> Drawn:
     """Errors, optima and clusters against K and the true parameters."""
-    figure = Figure(figsize=(WIDTH, 3.25))
+    figure = Figure(figsize=(WIDTH, 3.0))
     grid = figure.subplots(4, len(AXIS_WORDS), sharey="row", sharex="col")
     words = []
     for column, (name, word) in zip(grid.T, AXIS_WORDS.items(), strict=True):
@@ -626,9 +626,9 @@ def limit_figure() -> Drawn:
     degenerate = sum(sum(cell["degenerate"]) for cell in cells)
     below = sum(np.sum(np.array(cell["behind"]) < -1e-9) for cell in cells)
     return figure, (
-        f"The maximum of the likelihood follows the Cramér-Rao bound {limit_follows('mle')}, NVIL "
-        f"{limit_follows('estimate')}: so far the 95 % interval of the RMS error ends below {FOLLOWING:g} of the "
-        "bound, and that of the coverage of 95 % intervals reaches 95 %. At separations "
+        f"An estimate follows the bound where the 95 % interval of its RMS error ends below {FOLLOWING:g} of the bound "
+        "and that of the coverage of its 95 % intervals reaches 95 %: the maximum of the likelihood "
+        f"{limit_follows('mle')}, NVIL {limit_follows('estimate')}. At separations "
         f"{listed([f'{each:g}' for each in separations])} the maximum's RMS error over the bound is "
         f"{listed(told['first'])} at {first} and {listed(told['rms_error'])} at {last}, that of the worst parameter "
         f"there {listed(told['worst'])}, the median |error| over the bound's {listed(told['median_error'])}; NVIL's "
@@ -903,7 +903,7 @@ def race_figure() -> Drawn:
     """The bound against time."""
     cells = read("gmm-race")["cells"]
     goal = np.max([np.max(cell["bound"], axis=0) for cell in cells], axis=0)
-    figure = Figure(figsize=(WIDTH, 2.35))
+    figure = Figure(figsize=(WIDTH, 2.1))
     single, several = figure.subplots(1, 2, sharey=True)
     words: dict[int, list[str]] = {}
     others: dict[int, list[str]] = {}

@@ -160,7 +160,7 @@ def inside_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 2.1))
+    figure = Figure(figsize=(WIDTH, 2.0))
     axes = figure.subplots(2, 3, sharex=True).ravel()
     panels = {
         "within": "KL within the component (nats)",
@@ -254,7 +254,6 @@ def gap_figure() -> Drawn | None:
     effective = np.concatenate([each["each"]["effective_samples"] for each in tests])
     slow = max(each["best_bound"] - each["best_bound_halfway"] for each in tests)
     short = short_of(found["default"], most)
-    purity = purity_here(found)
     return figure, (
         "Dark is what the family costs (approximation), light is amortisation; strokes are seeds, colours the bars'. "
         f"Most of the default's gap is {larger}; in nats: {words}. With the network's q(h|x) (full lines) "
@@ -263,25 +262,19 @@ def gap_figure() -> Drawn | None:
         f"in the median {np.median(effective):.0f} are effective and for {100 * np.mean(effective < 10):.0f} % of the "
         f"images fewer than 10, so that it too is low; half of Adam's steps lose {slow:.2f} nats at most. On "
         f"{test['images']} test images, so that the light part has in it what the network does not generalise, and for "
-        f"pure what its regularisers cost.{purity}"
+        f"pure what its regularisers cost."
     )
 
 
-def purity_here(found: dict[str, list[dict[str, Any]]]) -> str:
-    """What --pure does to log p(x) itself, by gmvae_inside.py's reference, in words."""
+def gains_here(found: dict[str, list[dict[str, Any]]]) -> np.ndarray:
+    """What --pure adds to log p(x) itself, by gmvae_inside.py's reference: for each image, in the mean over the seeds
+    that both have."""
     tests = {
-        name: {run["config"]["seed"]: np.array(run["test"]["each"]["log_likelihood"]) for run in each}
-        for name, each in found.items()
+        name: {run["config"]["seed"]: np.array(run["test"]["each"]["log_likelihood"]) for run in found[name]}
+        for name in ("default", "pure")
     }
-    seeds = tests["default"].keys() & tests.get("pure", {}).keys()
-    if not seeds:
-        return ""
-    gains = np.mean([tests["pure"][seed] - tests["default"][seed] for seed in seeds], axis=0)
-    error = gains.std(ddof=1) / np.sqrt(len(gains))
-    return (
-        f" There the pure model's log p(x) less the default's is {gains.mean():+.2f} nats, with a standard error over "
-        f"images of {error:.2f}."
-    )
+    seeds = tests["default"].keys() & tests["pure"].keys()
+    return np.mean([tests["pure"][seed] - tests["default"][seed] for seed in seeds], axis=0)
 
 
 def pareto_figure() -> Drawn | None:
@@ -347,7 +340,7 @@ def pictures_figure() -> Drawn | None:
     folders = {name: folder for name, folder in folders.items() if (folder / "pictures.npz").exists()}
     if "gmvae" not in folders:
         return None
-    figure = Figure(figsize=(WIDTH, 3.0))
+    figure = Figure(figsize=(WIDTH, 2.6))
     axes = figure.subplots(2, len(folders), squeeze=False, height_ratios=[0.95, 1])
     told = []
     for (name, folder), (draws, confusion) in zip(folders.items(), axes.T, strict=True):

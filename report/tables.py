@@ -10,6 +10,7 @@ README.md in plots/gmm-study/ and plots/gmvae-study/, which gmm_figures.py and g
 results. A test fails where one is stale.
 """
 
+import inspect
 import json
 import re
 import sys
@@ -27,10 +28,12 @@ import gmm_sweep
 import gmvae_figures
 import numpy as np
 import readme
+import study
 
 import gmm_vi
 import gmvae
 import utils
+import zhusuan as zs
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "report" / "results"
@@ -44,7 +47,7 @@ SETTINGS = {  # that the report tells, of the runs at the defaults
     "gmvae": (
         *("epochs", "batch_size", "hidden_units", "learning_rate", "average_steps"),
         *("restarts", "classifier_batch_size", "balance_weight", "certainty_weight", "pull_weight"),
-        *("rotation", "scaling", "shear", "shift"),
+        *("rotation", "scaling", "shear", "shift", "start_mean_std", "start_logstd", "convolutional_learning_rate"),
     ),
 }
 
@@ -195,13 +198,20 @@ def estimators() -> tuple[dict[str, str], list[str]]:
     ]
     (start,) = gmm_figures.estimator_cells(k=3, n_samples=1, moment="start")
     one_hot = {part: start["estimators"]["sgvb, one-hot"][part] for part in ("posterior", "model")}
+    noise, above = gmm_figures.bias_above_noise(one_hot["posterior"], "target_bias")
+    if above:
+        raise ValueError("gmm-estimators: sgvb's draws for q are not zero on average, as report.tex says")
+    decay = inspect.signature(zs.VarianceNormalization).parameters["decay"].default
     plain, leave_one_out = (
         np.array(cells["midway"][name]["posterior"]["variance"]) for name in ("score function", "leave-one-out")
     )
     return {
         "loo midway": number(two_digits(plain / leave_one_out), ",g"),
         "sgvb norm": number(np.median(one_hot["posterior"]["norm"]), ".2g"),
-        "sgvb miss": number(gmm_figures.bias_above_noise(one_hot["posterior"], "target_bias")[0], ".2g"),
+        "sgvb draws": number(gmm_figures.read("gmm-estimators")["config"]["draws"]),
+        "sgvb noise": number(noise, ".2g"),
+        "nvil decay": number(decay),
+        "nvil rest": number(1 - decay, ".2g"),
         "sgvb model bias": latex(gmm_figures.told_bias(one_hot["model"])),
         **{
             f"{name} clear": number(gmm_figures.signal_to_noise(name), ".2g")
@@ -307,6 +317,24 @@ def is_list(sentence: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def limit() -> dict[str, str]:
+    """How far the maximum of the likelihood is from the Cramer-Rao bound at the least and the greatest N, a number for
+    each separation: medians over the parameters."""
+    separations = gmm_figures.limit_cells()
+    found = {"limit separations": gmm_figures.listed([number(each) for each in separations])}
+    for name, choose in (("first", min), ("last", max)):
+        n = choose(next(iter(separations.values())))
+        mles = [(of_n[n]["mle"], of_n[n]["bound"]) for of_n in separations.values()]
+        ratios = [np.median([mle["rms_error"][each] / bound[each] for each in bound]) for mle, bound in mles]
+        coverages = [100 * np.median(list(mle["coverage"].values())) for mle, _ in mles]
+        found |= {
+            f"limit {name} n": number(n),
+            f"limit {name} ratios": gmm_figures.listed([number(ratio, ".2f") for ratio in ratios]),
+            f"limit {name} coverage": gmm_figures.listed([number(coverage, ".0f") for coverage in coverages]),
+        }
+    return found
+
+
 def gmvae_defaults() -> dict[str, str]:
     """What part 3's runs at the defaults say of the test images, least to greatest."""
     tests = [run["test"] for run in gmvae_figures.runs("gmvae")]
@@ -319,6 +347,20 @@ def gmvae_defaults() -> dict[str, str]:
         "gmvae nll": spread([test["nll"] for test in tests], ".2f"),
         "gmvae accuracy": spread([100 * test["accuracy"] for test in tests], ".1f"),
     }
+
+
+def epochs() -> dict[str, str]:
+    """How many epochs the parts of a run take, by default and with --pure."""
+    default, pure = (gmvae_figures.runs(name)[0]["config"] for name in ("gmvae", "gmvae-pure"))
+    pull = max(1, round(default["pull_share"] * default["epochs"]))
+    found = {
+        "step 1": max(1, round(default["classifier_share"] * default["epochs"])),
+        "step 2": pull,
+        "pure step 1": max(1, round(pure["convolutional_share"] * pure["epochs"])),
+        "self-training": int(np.ceil(pure["refinement_share"] * pure["epochs"])),
+        "pure model": pull + pure["epochs"],
+    }
+    return {f"epochs {name}": number(value) for name, value in found.items()}
 
 
 def random_start() -> dict[str, str]:
@@ -358,7 +400,10 @@ def gmvae_likelihood() -> tuple[dict[str, str], list[str]]:
         used_told = "--".join(map(number, sorted({min(used), max(used)})))
         lines.append(row(each.label, number(each.products, ".1f"), *cells, used_told))
     config = base.runs[0]["config"]
+    worse = {name: np.mean(found[name].values("nll")) for name in ("one-component", "random-start")}
     return {
+        "mixture worth": number(worse["one-component"] - np.mean(base.values("nll")), ".2f"),
+        "random start has": number(worse["one-component"] - worse["random-start"], ".2f"),
         "likelihood epochs": number(config["epochs"]),
         "likelihood samples": number(config["importance_samples"]),
         "likelihood weighted": number(100 * found["weighted"].runs[0]["config"]["weighted_share"]),
@@ -505,7 +550,7 @@ def purity_costs() -> dict[str, str]:
 
     def told(costs: list[float]) -> str:
         mean, least, greatest = (number(value, ".2f") for value in (np.mean(costs), min(costs), max(costs)))
-        return f"{mean} ({least} to {greatest})"
+        return f"{mean} ({least} to {greatest})" if len(costs) > 1 else mean
 
     def short(n_samples: int) -> list[float]:
         return [
@@ -514,6 +559,7 @@ def purity_costs() -> dict[str, str]:
         ]
 
     whole = cost("gmvae-pure", "gmvae")
+    gains = gmvae_figures.gains_here(gmvae_figures.inside_runs())
     (samples,), (few,) = (
         {run["config"]["importance_samples"] for run in gmvae_figures.runs(name)}
         for name in ("gmvae-pure", "gmvae-pure-without/nothing")
@@ -539,9 +585,9 @@ def purity_costs() -> dict[str, str]:
         "purity samples": number(samples),
         "purity samples, half": number(few),
         "purity short": told(short(samples)),
-        "purity short, half": told(short(few)),
-        "purity short seeds": number(len(short(samples))),
-        "purity left": number(np.mean(whole) - np.mean(short(samples)), ".2f"),
+        "purity images": number(len(gains)),
+        "purity gain": number(gains.mean(), ".2f"),
+        "purity gain error": number(gains.std(ddof=1) / np.sqrt(len(gains)), ".2f"),
         **{f"purity cost, {name}": told(costs) for name, costs in half.items()},
     }
 
@@ -710,7 +756,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
     names = (
-        *("elastic", "pull_weight", "label_weight", "contrast_weight", "temperature", "embedding_units"),
+        *("elastic", "pull_weight", "contrast_weight", "temperature", "embedding_units"),
         *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
         "voting_copies",
     )
@@ -751,8 +797,8 @@ def generated() -> str:
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
-    values |= truth() | gmvae_defaults() | random_start() | gmvae_long() | purity_costs() | studies() | real()
-    values |= inside() | machine(runs["gmvae"])
+    values |= truth() | limit() | gmvae_defaults() | random_start() | gmvae_long() | purity_costs() | studies() | real()
+    values |= inside() | epochs() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
     text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]
@@ -760,15 +806,18 @@ def generated() -> str:
 
 
 def check_figures() -> None:
-    """The figures of both scripts, which any run of theirs replaces, must be those that the captions tell of.
+    """The figures of both scripts, which any run of theirs replaces, must be those of the runs that captions tell of.
 
     Raises:
-        ValueError: they are of another seed.
+        ValueError: they are of another run.
     """
-    for part in SETTINGS:
-        seed = json.loads((ROOT / "plots" / part / "metrics.json").read_text())["config"]["seed"]
-        if seed != readme.SEEDS[0]:
-            raise ValueError(f"plots/{part}: wanted the run of seed {readme.SEEDS[0]}, found seed {seed}")
+    for name, folder in study.SHOWN.items():
+        shown, told = (
+            json.loads(path.read_text())["config"] | {"out": ""}
+            for path in (ROOT / "plots" / folder / "metrics.json", RESULTS / f"{name}.json")
+        )
+        if shown != told:
+            raise ValueError(f"plots/{folder}: wanted the run of report/results/{name}.json, found another")
 
 
 def main() -> None:

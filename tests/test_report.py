@@ -44,14 +44,20 @@ def test_another_result_makes_them_stale(tmp_path, monkeypatch):
     assert tables.OUT.read_text() != tables.generated()
 
 
-def test_figures_of_another_seed_are_refused(tmp_path, monkeypatch, capsys):
-    (tmp_path / "plots" / "gmm").mkdir(parents=True)
-    (tmp_path / "plots" / "gmm" / "metrics.json").write_text('{"config": {"seed": 5}}')
+@pytest.mark.parametrize("changed", [{"seed": 5}, {"no_augment": True}])
+def test_figures_of_another_run_are_refused(changed, tmp_path, monkeypatch, capsys):
+    for folder in tables.study.SHOWN.values():
+        (tmp_path / "plots" / folder).mkdir(parents=True)
+        shutil.copy(tiny.PROJECT / "plots" / folder / "metrics.json", tmp_path / "plots" / folder)
+    path = tmp_path / "plots" / "gmvae-pure" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"config": metrics["config"] | changed}))
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     with pytest.raises(SystemExit) as stopped:
         tables.main()
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: plots/gmm: wanted the run of seed 0, found seed 5")
+    error = "error: plots/gmvae-pure: wanted the run of report/results/gmvae-pure/seed-0.json, found another; "
+    assert capsys.readouterr().err.startswith(error)
 
 
 @pytest.mark.parametrize("kind", ["val", "rows"])
@@ -247,12 +253,34 @@ def test_the_ablation_has_what_has_run_and_the_greatest_loss_first(tmp_path, mon
     )
 
 
-def watched_run(folder, name, estimates):
+def watched_run(folder, name, estimates, each=(-90.5, -90.0)):
     """A result of gmvae_inside.py with these estimates of log p(x), which is -90, by samples."""
     (folder / "gmvae-inside" / name).mkdir(parents=True)
     curve = {"samples": list(estimates), "log_likelihood": list(estimates.values())}
-    test = {"log_likelihood": -90.0, "convergence": {"ours": curve}}
+    test = {"log_likelihood": -90.0, "convergence": {"ours": curve}, "each": {"log_likelihood": list(each)}}
     (folder / "gmvae-inside" / name / "seed-0.json").write_text(json.dumps({"config": {"seed": 0}, "test": test}))
+
+
+def test_the_limit_is_told_at_the_least_and_the_greatest_n(monkeypatch):
+    def cell(error, coverage):
+        names = ("a", "b", "c")
+        mle = {
+            "rms_error": dict(zip(names, (error, 0.0, 99.0), strict=True)),
+            "coverage": dict.fromkeys(names, coverage),
+        }
+        return {"mle": mle, "bound": dict.fromkeys(names, 2.0)}
+
+    cells = {1.5: {1000: cell(2.1, 0.9), 100: cell(3.0, 0.4)}, 4.0: {100: cell(2.5, 0.8), 1000: cell(2.0, 0.95)}}
+    monkeypatch.setattr(tables.gmm_figures, "limit_cells", lambda: cells)
+    assert tables.limit() == {
+        "limit separations": "1.5 and 4",
+        "limit first n": "100",
+        "limit first ratios": "1.50 and 1.25",
+        "limit first coverage": "40 and 80",
+        "limit last n": "1{,}000",
+        "limit last ratios": "1.05 and 1.00",
+        "limit last coverage": "90 and 95",
+    }
 
 
 def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
@@ -262,6 +290,8 @@ def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
     for name, changes, nlls, used in (
         ("nothing", {}, (88.0, 89.0), (10, 10)),
         ("longer", {"epochs": 60}, (87.25,), (9,)),
+        ("one-component", {}, (92.0,), (1,)),
+        ("random-start", {}, (90.75,), (9,)),
         ("weighted", {"weighted_share": 0.2}, (87.0, 87.0), (8, 10)),
     ):
         (tmp_path / "gmvae-likelihood" / name).mkdir(parents=True)
@@ -273,9 +303,12 @@ def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
     assert lines == [
         r"as it is & 1.0 & 88.50 (88.00--89.00) &  & 91.50 (91.00--92.00) &  & 10 \\",
         r"twice the epochs & 2.0 & 87.25 & \ensuremath{-1.25} & 90.25 & \ensuremath{-1.25} & 9 \\",
+        r"one component & 1.0 & 92.00 & \ensuremath{+3.50} & 95.00 & \ensuremath{+3.50} & 1 \\",
+        r"random start & 1.0 & 90.75 & \ensuremath{+2.25} & 93.75 & \ensuremath{+2.25} & 9 \\",
         r"weighted bound at the end & 2.0 & 87.00 (87.00--87.00) & \ensuremath{-1.50} & 90.00 (90.00--90.00) & "
         r"\ensuremath{-1.50} & 8--10 \\",
     ]
+    assert (told["mixture worth"], told["random start has"]) == ("3.50", "1.25")
     assert (told["likelihood epochs"], told["likelihood samples"], told["likelihood weighted"]) == ("30", "500", "20")
     assert "500 samples leave the default's estimate 1.00 nats short" in told["likelihood weighted told"]
 
@@ -292,7 +325,7 @@ def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeyp
     for name, nll in (("pure-without/nothing", 87.0), ("pareto/generation-0", 86.25), ("pareto/pull-1", 85.75)):
         variant_runs(tmp_path, f"gmvae-{name}", 0.0, 0.0, nll=nll)
     watched_run(tmp_path, "default", {500: -91.0, 5000: -90.5})
-    watched_run(tmp_path, "pure", {500: -91.75, 5000: -90.625})
+    watched_run(tmp_path, "pure", {500: -91.75, 5000: -90.625}, each=(-89.5, -90.5))
     for path in (tmp_path / "gmvae-pure").iterdir():
         path.write_text(path.read_text().replace('"importance_samples": 500', '"importance_samples": 5000'))
     assert tables.purity_costs() == {
@@ -302,13 +335,13 @@ def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeyp
         "purity half seeds": "1",
         "purity samples": "5{,}000",
         "purity samples, half": "500",
-        "purity short": "0.12 (0.12 to 0.12)",
-        "purity short, half": "0.75 (0.75 to 0.75)",
-        "purity short seeds": "1",
-        "purity left": r"\ensuremath{-0.12}",
-        "purity cost, half": "1.00 (1.00 to 1.00)",
-        "purity cost, no generation": "0.25 (0.25 to 0.25)",
-        "purity cost, no pull": r"\ensuremath{-0.25} (\ensuremath{-0.25} to \ensuremath{-0.25})",
+        "purity short": "0.12",
+        "purity images": "2",
+        "purity gain": "0.25",
+        "purity gain error": "0.75",
+        "purity cost, half": "1.00",
+        "purity cost, no generation": "0.25",
+        "purity cost, no pull": r"\ensuremath{-0.25}",
     }
 
 
