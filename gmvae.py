@@ -751,8 +751,9 @@ class Training:
 
     def recognition(self) -> tf.Tensor:
         """The mean q(z | x) of images x, as probabilities of pixels, that the model generates from every z. Only the
-        model learns from it. Its logarithm would give, with the entropy of z, a lower bound of the mutual information
-        of both (Chen et al. 2016, equation 4); but a few draws far off would rule its gradient."""
+        model learns from it, and q is the network's own answer, without copies. Its logarithm would give, with the
+        entropy of z, a lower bound of the mutual information of both (Chen et al. 2016, equation 4); but a few draws
+        far off would rule its gradient."""
         z = tf.repeat(tf.range(self.settings.k), self.settings.generated_images)
         x = tf.sigmoid(self.model.decode(draw_codes(self.model, z)))
         return tf.reduce_mean(tf.exp(self.classifier.log_prob(x, z, training=False)))
@@ -815,6 +816,7 @@ class Training:
             first = int(self.done)
             for epoch in range(first, self.n_epochs):
                 if epoch == self.classifier_epochs and settings.factorised:
+                    bar.set_postfix_str("cutting the graph")
                     self.begin_refinement()
                 if epoch in (first, self.classifier_epochs, self.start_epochs, self.first_generating):
                     self.compile(epoch)
@@ -829,6 +831,8 @@ class Training:
                 elif epoch < self.start_epochs:
                     data = self.refinement_epoch_data(epoch)
                     loss = self.refinement_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
+                    if not np.isfinite(loss):
+                        raise checkpoints.not_finite(f"the cross-entropy in epoch {epoch + 1}")
                     shown = f"refinement, cross-entropy {loss:.3f} nats per image"
                 else:
                     if q_z is None:
@@ -943,16 +947,26 @@ def score(model: MixtureVAE, images: np.ndarray, q_z: np.ndarray | None, n_sampl
 
 def load_judge(images: Images) -> tuple[Classifier, float] | None:
     """The classifier of binary images that judges samples, and its share of errors on the test images; None where it
-    was trained on other data, or not at all."""
+    was trained on other data, or not at all.
+
+    Raises:
+        InputError: its files are damaged.
+    """
     record = JUDGE / "judge.json"
     if not record.is_file():
         return None
-    found = json.loads(record.read_text())
-    if found["data_sha256"] != utils.checksum(*images):
-        return None
-    judge = Classifier(JUDGE_SETTINGS)
-    tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
-    return judge, found["test_error"]
+    try:
+        found = json.loads(record.read_text())
+        if found["data_sha256"] != utils.checksum(*images):
+            return None
+        judge = Classifier(JUDGE_SETTINGS)
+        tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
+        return judge, found["test_error"]
+    except (ValueError, KeyError, tf.errors.OpError, AssertionError) as error:
+        raise InputError(
+            f"{JUDGE}: the classifier that judges samples is damaged; git checkout data/judge restores it, and without "
+            "the folder samples are not judged"
+        ) from error
 
 
 def sample_purity(
@@ -1370,7 +1384,14 @@ def table(metrics: dict[str, Any]) -> str:
     lines.append(f"{'-log p(x)                  [nats]':<34}{test['nll']:>10.2f}")
     lines.append(f"(importance sampling, {test['importance_samples']} samples an image)")
     if metrics["sample_purity"]:
-        lines.append(f"{'purity of samples           [%]':<34}{100 * metrics['sample_purity']['mean']:>10.2f}")
+        judged = metrics["sample_purity"]
+        lines.append(f"{'purity of samples           [%]':<34}{100 * judged['mean']:>10.2f}")
+        lines.append(f"{'  of the worst cluster      [%]':<34}{100 * min(judged['per_cluster']):>10.2f}")
+        lines.append(f"{'diversity of samples':<34}{np.mean(judged['diversity']):>10.2f}")
+        lines.append(
+            f"(judged by a classifier that errs on {100 * judged['classifier_error']:.2f} % of test images; the"
+        )
+        lines.append("diversity of a class's own images is 1)")
     lines.append(f"components in use: {metrics['components_used']} of {metrics['config']['k']}")
     lines.append(
         f"{metrics['images_per_second']:.0f} training images per second, {metrics['seconds']:.0f} s of training after "

@@ -613,8 +613,7 @@ def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
     training = gmvae.Training(training.images, labels, small_settings(k=10, pure=True, graph_neighbours=0))
     own = training.classifier(training.images).argmax(axis=1)
     training.begin_refinement()
-    targets = training.targets.numpy()
-    np.testing.assert_array_equal(targets[targets >= 0], own[targets >= 0])
+    np.testing.assert_array_equal(training.targets.numpy(), own)
 
 
 def test_the_graph_joins_neighbours_by_embedding_and_by_pixels():
@@ -1005,7 +1004,7 @@ def test_labels_that_are_asked_for_enter(small_data, few_steps, tmp_path):
     """A cluster is the class of its labels: with all of them known, even a few steps learn something."""
     metrics = run("--data", small_data, *SHORT, "--labels-per-class", 8, "--no-augment", out=tmp_path / "right")
     shuffled = tiny.write_images(tmp_path / "shuffled", 80, 20, shuffle_labels=True)
-    run("--data", shuffled, *SHORT, "--labels-per-class", 1, out=tmp_path / "wrong")
+    run("--data", shuffled, *SHORT, "--labels-per-class", 8, "--no-augment", out=tmp_path / "wrong")
     test_labels = utils.read_images(str(small_data)).test_labels
     assert metrics["test"]["error"] == np.mean(clusters(tmp_path / "right")[1] != test_labels) < 0.5
     assert not np.array_equal(clusters(tmp_path / "right")[1], clusters(tmp_path / "wrong")[1])
@@ -1049,6 +1048,80 @@ def test_samples_are_judged_by_a_classifier_of_the_same_data_alone(small_data, t
     assert scores["classifier_error"] == error
     assert scores["diversity"] == [0, 0]
     assert gmvae.sample_purity(model, None, found, 10) is None
+
+
+def test_diversity_is_against_the_images_of_the_clusters_class():
+    """Draws are black or white, so that two differ in all pixels half of the time; of the class so do all pairs of
+    halves, of the others none."""
+    model = gmvae.MixtureVAE(small_settings(k=1))
+    model.means.assign([[0.0] * D])
+    model.decode = lambda h: tf.where(h[:, :1] > 0, 50.0, -50.0) * tf.ones([1, 784])
+    train = np.repeat([0, 255, 7, 7], 10)[:, None] * np.ones([1, 784], int)
+    found = utils.Images(train.astype(np.uint8), np.repeat([3, 3, 4, 4], 10), None, None)
+    judge = gmvae.Classifier(gmvae.JUDGE_SETTINGS)
+    logits = np.zeros((256, 1, 10))
+    logits[:, 0, 3] = 1
+    judge.network, judge.shape = Table(logits), [-1, 1, 10]
+    scores = gmvae.sample_purity(model, (judge, 0.0), found, 2000)
+    assert scores["per_cluster"] == [1.0]
+    assert scores["diversity"][0] == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(1000))
+
+
+@pytest.mark.parametrize("damaged", ["judge.json", "weights.index"])
+def test_a_damaged_judge_is_refused(damaged, small_data, tmp_path, monkeypatch, capsys):
+    found = utils.read_images(str(small_data))
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    monkeypatch.setattr(gmvae, "JUDGE", judge)
+    kept = gmvae.Classifier(gmvae.JUDGE_SETTINGS)
+    utils.write_checkpoint(tf.train.Checkpoint(classifier=kept), judge / "weights")
+    utils.write_json(judge / "judge.json", {"data_sha256": utils.checksum(*found), "test_error": 0.25})
+    (judge / damaged).write_text("{")
+    error = tiny.refused(gmvae.main, ["--data", small_data, *SHORT, "--out", tmp_path / "out"], capsys)
+    assert error.startswith(f"error: {judge}: the classifier that judges samples is damaged; git checkout data/judge")
+    assert not (tmp_path / "out").exists()
+
+
+@dataclass(frozen=True)
+class LongRefinement(Settings):
+    refinement_share: float = utils.setting(2.0)  # a short run with two epochs of it
+    voting_copies: int = utils.setting(1)
+    importance_samples: int = utils.setting(10)
+
+
+def test_a_run_that_is_stopped_before_or_in_the_refinement_ends_in_the_same_numbers(
+    small_data, few_steps, tmp_path, monkeypatch
+):
+    """The clusters that the refinement learns, and the head that has their names, are found once."""
+    monkeypatch.setattr(gmvae, "Settings", LongRefinement)
+    argv = ["--data", small_data, *SHORT, "--labels-per-class", 2]
+    run(*argv, out=tmp_path / "unbroken")
+    for name, call in (("begin_refinement", 1), ("refinement_epoch_data", 2)):
+        calls, method = [], getattr(gmvae.Training, name)
+
+        def stop(*args, calls=calls, method=method, call=call):
+            calls.append(args)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return method(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gmvae, "SAVE_EVERY", 0.0)
+            patch.setattr(gmvae.Training, name, stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(*argv, out=tmp_path / name)
+        tiny.check_unfinished(tmp_path / name)
+        with monkeypatch.context() as patch:
+            if call == 2:
+                patch.setattr(gmvae.Training, "begin_refinement", None)
+            run("--resume", out=tmp_path / name)
+        tiny.check_equal_runs(tmp_path / name, tmp_path / "unbroken")
+
+
+def test_a_cross_entropy_that_is_not_finite_stops_the_run(small_data, few_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(gmvae.Training, "refinement_epoch", lambda *_: tf.constant(np.nan))
+    with pytest.raises(utils.InputError, match="^the cross-entropy in epoch 2 is not finite; start anew with a larger"):
+        run("--data", small_data, *SHORT, "--pure", out=tmp_path / "out")
 
 
 def test_the_spread_is_the_mean_distance_of_pairs():

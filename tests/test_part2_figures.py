@@ -245,8 +245,8 @@ def test_the_sentence_of_the_limit():
     said = limit_results({1.5: 0.2, 4.0: 0.05})
     assert said.startswith(
         "An estimate follows the bound where the 95 % interval of its RMS error ends below 1.1 of the bound and that "
-        "of the coverage of its 95 % intervals reaches 95 %: the maximum of the likelihood nowhere at a separation of 1.5 "
-        "and from N = 300 on at a separation of 4, NVIL nowhere at a separation of 1.5 and 4."
+        "of the coverage of its 95 % intervals reaches 95 %: the maximum of the likelihood nowhere at a separation of "
+        "1.5 and from N = 300 on at a separation of 4, NVIL nowhere at a separation of 1.5 and 4."
     )
     assert "At separations 1.5 and 4 the maximum's RMS error over the bound is 1.20 and 1.30 at N = 100" in said
     assert "and 1.05 and 0.97 at N = 1,000, that of the worst parameter there 1.05 and 0.97, the median" in said
