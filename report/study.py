@@ -69,14 +69,19 @@ RUNS = [
     Run("gmvae-designs-cost", ("report/gmvae_designs_cost.py",)),
     *(run for m in ("1", "5", "50", "100") for run in variants(3, f"gmvae-labels/{m}", LABELS, m)),
     *variants(3, "gmvae-labels-no-augment/10", LABELS, "10", "--no-augment"),
+    # Labels and the bound, without what needs no labels. Of the model only that of "10" is asked anything; the others'
+    # training is short.
     *(
         run
-        for m in ("1", "5", "10", "50", "100")
+        for m, argv, refinement_share in (
+            *((m, ("--epochs", "6"), 1.5) for m in ("1", "5", "50", "100")),
+            ("10", (), 0.15),
+        )
         for run in variants(
             3,
             f"gmvae-labels-alone/{m}",
-            *(LABELS, m, "--epochs", "6"),  # of the model, of which nothing is asked here
-            refinement_share=1.5,  # which makes as many epochs of the classifier as elsewhere
+            *(LABELS, m, *argv),
+            refinement_share=refinement_share,  # as many epochs of the classifier as elsewhere
             convolutional_share=0.0,
             agreement_weight=0.0,
             balance_weight=0.0,
@@ -85,9 +90,10 @@ RUNS = [
             contrast_weight=0.0,
             generation_weight=0.0,
             graph_neighbours=0,
+            pull_weight=1.0,
         )
     ),
-    # One ingredient of --pure taken out at a time, at half the budget.
+    # One ingredient of --pure taken out at a time, at half the budget; generation and pull are below.
     *(
         run
         for name, changes in {
@@ -101,6 +107,7 @@ RUNS = [
             "restarts": {"restarts": 1},
             "refinement": {"refinement_share": 0.0},
             "elastic": {"elastic": 0.0},
+            "votes": {"voting_copies": 0},
         }.items()
         for run in variants(3, f"gmvae-pure-without/{name}", "--pure", "--epochs", "30", **changes)
     ),

@@ -499,6 +499,9 @@ ABLATION = {  # what a run of --pure leaves out
     "restarts": "all heads but one",
     "refinement": "self-training, and the graph with it",
     "elastic": "elastic distortions",
+    "votes": "votes of copies",
+    "generation": r"generated images \eqref{generation}",
+    "pull": r"the pull beyond the bound, $\lambda=1$",
 }
 
 
@@ -520,7 +523,8 @@ def scores_of(runs: list[dict[str, Any]]) -> list[str]:
 def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
     """--pure without one ingredient at a time, those that have runs; nothing where the whole has none, or nothing
     else has."""
-    found = {name: gmvae_figures.runs(f"gmvae-pure-without/{name}") for name in ABLATION}
+    pareto = {"generation": "gmvae-pareto/generation-0", "pull": "gmvae-pareto/pull-1"}
+    found = {name: gmvae_figures.runs(pareto.get(name, f"gmvae-pure-without/{name}")) for name in ABLATION}
     whole = found["nothing"]
     if not whole or not any(found[name] for name in ABLATION if name != "nothing"):
         return dict.fromkeys(("ablation told", "ablation epochs", "ablation samples"), ""), []
@@ -611,7 +615,18 @@ def gmvae_labels() -> tuple[dict[str, str], list[str]]:
     if runs:
         without = compact(errors("gmvae-labels-no-augment/10"))
         lines.append(row("10, no copies", number(len(runs)), without, "", scores_of(runs)[2]))
-    return {}, lines if len(lines) > 3 else []
+    labelled = {run["config"]["seed"]: run for run in gmvae_figures.runs("gmvae-labels/10")}
+    changes = [
+        100 * (run["test"]["accuracy"] - 1 + labelled[seed]["test"]["error"])
+        for run in pure
+        if (seed := run["config"]["seed"]) in labelled
+    ]
+    told = {"labels change": number(np.mean(changes), "+.2f"), "labels pairs": number(len(changes))}
+    alone = gmvae_figures.runs("gmvae-labels-alone/10")
+    names = ("error", "accuracy by p", "purity", "nll")
+    scores = [compact(errors("gmvae-labels-alone/10")), *scores_of(alone)[1:]] if alone else [""] * len(names)
+    told |= {f"labels alone {name}": score for name, score in zip(names, scores, strict=True)}
+    return told, lines if len(lines) > 3 else []
 
 
 TRAINING_IMAGES = 60_000

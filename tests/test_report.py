@@ -240,11 +240,13 @@ def test_the_ablation_has_what_has_run_and_the_greatest_loss_first(tmp_path, mon
     assert tables.gmvae_ablation() == none, "a part alone"
     (tmp_path / "aside").rename(tmp_path / "gmvae-pure-without" / "nothing")
     variant_runs(tmp_path, "gmvae-pure-without/graph", 0.1, 0.2)
+    variant_runs(tmp_path, "gmvae-pareto/generation-0", 0.05)
     told, lines = tables.gmvae_ablation()
     assert lines == [
         r"nothing & 2 & 98.50 (98.00--99.00) & 90.00 (90.00--90.00) & 99.00 (99.00--99.00) & 86.50 (86.00--87.00) \\",
         r"the graph: heads' own clusters & 2 & 85.00 (80.00--90.00) & 90.00 (90.00--90.00) & 99.00 (99.00--99.00) & "
         r"86.50 (86.00--87.00) \\",
+        r"generated images \eqref{generation} & 1 & 95.00 & 90.00 & 99.00 & 86.00 \\",
         r"elastic distortions & 1 & 97.00 & 90.00 & 99.00 & 86.00 \\",
     ]
     assert (told["ablation epochs"], told["ablation samples"]) == ("30", "500")
@@ -347,18 +349,26 @@ def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeyp
 
 def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
     monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
-    variant_runs(tmp_path, "gmvae-pure", 0.01)
+    variant_runs(tmp_path, "gmvae-pure", 0.0125)
     variant_runs(tmp_path, "gmvae-labels/10", 0.01, 0.02)
-    assert tables.gmvae_labels() == ({}, []), "one number of labels is no table"
+    told, lines = tables.gmvae_labels()
+    assert lines == [], "one number of labels is no table"
+    assert told["labels change"] == r"\ensuremath{-0.25}"  # of seed 0, which both have
+    assert told["labels pairs"] == "1"
+    assert told["labels alone error"] == told["labels alone nll"] == ""
     variant_runs(tmp_path, "gmvae-labels/100", 0.005)
     variant_runs(tmp_path, "gmvae-labels-alone/100", 0.04)
+    variant_runs(tmp_path, "gmvae-labels-alone/10", 0.125, nll=88.0)
     variant_runs(tmp_path, "gmvae-labels-no-augment/10", 0.03)
     assert tables.gmvae_labels()[1] == [
-        r"0, matched & 1 & 1.00 &  & 99.00 \\",
-        r"10 & 2 & 1.50 (1.00--2.00) &  & 99.00 (99.00--99.00) \\",
+        r"0, matched & 1 & 1.25 &  & 99.00 \\",
+        r"10 & 2 & 1.50 (1.00--2.00) & 12.50 & 99.00 (99.00--99.00) \\",
         r"100 & 1 & 0.50 & 4.00 & 99.00 \\",
         r"10, no copies & 1 & 3.00 &  & 99.00 \\",
     ]
+    alone = {"error": "12.50", "accuracy by p": "90.00", "purity": "99.00", "nll": "88.00"}
+    told = tables.gmvae_labels()[0]
+    assert {name: told[f"labels alone {name}"] for name in alone} == alone
 
 
 @pytest.mark.parametrize("code", [0, 12])
