@@ -153,13 +153,13 @@ def test_the_sentence_of_the_starts():
     starts_results(em=[-4.1, None], em_starts=[-4.1, -4.0005])
     said = drawn(gmm_figures.starts_figure)
     assert said.startswith(
-        "On 2 data sets of overlapping components NVIL found the best known optimum on 2, EM from the same ten starts "
-        "on 1, EM's 20 runs from k-means on 0: of NVIL's lead over the last the starts account for +1, gradient steps "
+        "On the 2 data sets of the sweep over the separation with overlapping components NVIL found the best optimum of "
+        "all fits here on 2 (at the least to the greatest 1 and 1), EM from the same ten starts on 1, EM's 20 runs from k-means on 0: of NVIL's lead over the last the starts account for +1, gradient steps "
         "without noise for +1, the noise of samples for +0 and that of batches for +0."
     )
     assert "EM from NVIL's starts 0 and 1; EM from NVIL's ends 1 and 1; EM, 20 runs from k-means 0 and 0." in said
     starts_results(em=[-4.1, -3.9])
-    assert "NVIL found the best known optimum on 1, EM from the same" in drawn(gmm_figures.starts_figure)
+    assert "NVIL found the best optimum of all fits here on 1 (" in drawn(gmm_figures.starts_figure)
 
 
 def test_the_sentence_of_the_defaults():
@@ -199,7 +199,7 @@ def test_the_sentence_of_the_defaults():
         "size of 0.02 and 5,000 steps of 512 points, 2 of 3 and 0.3 nats; the best of all tried has a first step size "
         "of 0.05 and 20,000 steps of 512 points, 2 of 3 and 0.15 nats, 4.0 times"
     ) in said
-    assert "Of all 9 data sets" in said
+    assert "Of 9 data sets of 3 kinds" in said
     assert (
         "first step sizes of 0.02 and 0.05 come within 1e-3 nats per point of the best known on 2 and 6; the default "
         "is 0.05."
