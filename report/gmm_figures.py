@@ -344,9 +344,10 @@ def starts_figure() -> Drawn:
     total = {name: sum(found) for name, found in counts.items()}
     each = "; ".join(f"{label} {listed([str(count) for count in counts[name]])}" for name, (label, _) in STARTS.items())
     return figure, (
-        f"On the {n_data_sets * len(separations)} data sets of the sweep over the separation with overlapping components "
-        f"NVIL found the best optimum of all fits here on {total['nvil']} (at the least "
-        f"to the greatest {listed(list(map(str, counts['nvil'])))}), EM from the same ten starts on {total['em, starts']}, EM's 20 runs from k-means on "
+        f"On the {n_data_sets * len(separations)} data sets of the sweep over the separation with overlapping "
+        f"components NVIL found the best optimum of all fits here on {total['nvil']} (at the least to the greatest "
+        f"{listed(list(map(str, counts['nvil'])))}), EM from the same ten starts on {total['em, starts']}, EM's 20 runs "
+        "from k-means on "
         f"{total['em']}: of NVIL's lead over the last the starts account for {total['em, starts'] - total['em']:+d}, "
         f"gradient steps without noise for {total['exact, all points'] - total['em, starts']:+d}, the noise of samples "
         f"for {total['nvil, all points'] - total['exact, all points']:+d} and that of batches for "
@@ -425,7 +426,8 @@ def told_step_sizes(cells: list[dict[str, Any]]) -> str:
     defaults = list(filter(is_default, cells))
     total = sum(len(cell["data_sets"]) for cell in defaults)
     return (
-        f"Of {total} data sets of {len(defaults)} kinds, with as many steps and points as the default takes, first step sizes of "
+        f"Of {total} data sets of {len(defaults)} kinds, with as many steps and points as the default takes, first step "
+        "sizes of "
         f"{listed([f'{rate:g}' for rate in counts])} come within 1e-3 nats per point of the best known on "
         f"{listed(list(map(str, counts.values())))}; the default is {gmm_vi.Settings.learning_rate:g}."
     )

@@ -23,6 +23,10 @@ already. Half as many steps show how far Adam has come. log p(x) itself is estim
 optimised q(h | x), and beside that from 1 to 5000 other samples of either q(h | x), with their effective number,
 (sum w)^2 / sum w^2.
 
+A factorised posterior's q(h | x) is told q(z | x), and so may hide from the model's own p(z | x) what another component
+has of the image. On 2,000 test images at equal distances that is estimated without it as well: from the even mixture of
+what q(h | x) is when told each component, as many samples of each.
+
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
 The command line is that of gmvae_run.py. metrics.json has all of it, and nothing else lies in the folder.
@@ -49,6 +53,7 @@ import zhusuan as zs  # isort: skip
 
 WATCHED, WATCHED_SAMPLES = 2000, 50  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
+EVEN, EVEN_SAMPLES = 2000, 50  # test images; samples of h for each component that q(h | x) is told
 REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
 MEASURES = (
@@ -77,7 +82,11 @@ def weigh(model: gmvae.MixtureVAE, x: tf.Tensor, mean: tf.Tensor, logstd: tf.Ten
     """Weighs samples of q(h | x), Normal of the given mean and log standard deviation `[B, D]`."""
     with zs.BayesianNet() as posterior:
         zs.Normal("h", mean, logstd=logstd, n_samples=n_samples, group_ndims=1)
-    h, log_q = posterior.query("h", outputs=True, local_log_prob=True)
+    return weigh_samples(model, x, *posterior.query("h", outputs=True, local_log_prob=True))
+
+
+def weigh_samples(model: gmvae.MixtureVAE, x: tf.Tensor, h: tf.Tensor, log_q: tf.Tensor) -> Weighed:
+    """Weighs samples h `[S, B, D]` by their log density under what they are drawn from, `[S, B]`."""
     net = model.generate({"z": model.every_z, "h": h, "x": x}, x.shape[0])
     log_p_z, log_p_h, log_p_x = net.local_log_prob(["z", "h", "x"])
     log_p_code = tf.reduce_logsumexp(log_p_z + log_p_h, axis=0)
@@ -211,7 +220,8 @@ def convergence(log_w: np.ndarray, counts: tuple[int, ...]) -> dict[str, list[fl
 
 
 def at_equal_distances(images: np.ndarray, n: int) -> np.ndarray:
-    """n of images `[N, 784]`, or all where there are fewer. The first test images of MNIST are easier than the last."""
+    """n of images `[N, 784]`, or of their labels `[N]`; all where there are fewer. The first test images of MNIST are
+    easier than the last."""
     return images[np.linspace(0, len(images) - 1, min(n, len(images))).astype(int)]
 
 
@@ -249,6 +259,56 @@ def split_gap(
     }
 
 
+@tf.function(jit_compile=True)
+def weigh_evenly(model: gmvae.MixtureVAE, x: tf.Tensor, n_samples: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The weights of n_samples samples of each q(h | x) that is told a component, all as samples of their even mixture:
+    log of the sum of p(x, h) / q(h), `[B]`, and of p(z, x, h) / q(h), `[B, K]`."""
+    k, n = model.means.shape[0], x.shape[0]
+    told = model.encode(tf.tile(x, [k, 1]), tf.repeat(tf.eye(k), n, axis=0))
+    mean, logstd = (tf.reshape(each, [k, 1, n, -1]) for each in told)
+    with zs.BayesianNet() as posterior:
+        zs.Normal("h", mean[:, 0], logstd=logstd[:, 0], n_samples=n_samples)
+    h = tf.reshape(posterior.outputs("h"), [n_samples * k, n, -1])
+    with zs.BayesianNet({"h": h}) as every:
+        zs.Normal("h", mean, logstd=logstd, group_ndims=1)
+    log_q = tf.reduce_logsumexp(every.local_log_prob("h"), axis=0) - np.log(k).astype(np.float32)
+    weighed = weigh_samples(model, x, h, log_q)
+    log_w_z = tf.reduce_logsumexp(weighed.log_w + weighed.log_p_z, axis=1)
+    return tf.reduce_logsumexp(weighed.log_w, axis=0), tf.transpose(log_w_z)
+
+
+def even_scores(model: gmvae.MixtureVAE, images: np.ndarray, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x), `[N]`, and p(z | x), `[N, K]`, of uint8 images `[N, 784]` from n_samples samples for each component."""
+    part = min(n_samples, 5)
+    assert n_samples % part == 0, "some would be left out"
+    log_w, log_w_z = [], []
+    for x in utils.slices(gmvae.fixed_binary(images), 200):
+        parts = [weigh_evenly(model, tf.constant(x), part) for _ in range(n_samples // part)]
+        for sums, each in zip((log_w, log_w_z), zip(*parts, strict=True), strict=True):
+            sums.append(logsumexp(each, axis=0))
+    total, of_z = np.concatenate(log_w), np.concatenate(log_w_z)
+    return total - np.log(n_samples * model.means.shape[0]), np.exp(of_z - total[:, None])
+
+
+def compare_evenly(training: gmvae.Training, images: np.ndarray, labels: np.ndarray, n_samples: int) -> dict[str, Any]:
+    """The model's own clusters of uint8 images `[N, 784]` with labels `[N]`, and log p(x), as gmvae.py scores them and
+    from the even mixture, by as many samples."""
+    k = training.settings.k
+    usual = gmvae.score(training.model, images, training.classifier(images), n_samples * k, "images")
+    log_likelihood, p_z = even_scores(training.model, images, n_samples)
+    clusters, evenly = usual.p_z.argmax(axis=-1), p_z.argmax(axis=-1)
+    accuracies = utils.cluster_scores(clusters, evenly, labels, k)
+    return {
+        "images": len(images),
+        "samples": n_samples * k,
+        "accuracy_model": accuracies["accuracy"],
+        "accuracy_model_evenly": accuracies["accuracy_model"],
+        "changed": float(np.mean(clusters != evenly)),
+        "log_likelihood": float(usual.log_likelihood.mean(dtype=float)),
+        "log_likelihood_evenly": float(log_likelihood.mean(dtype=float)),
+    }
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A run
 # ---------------------------------------------------------------------------------------------------------------------
@@ -266,6 +326,11 @@ def run(settings: gmvae.Settings, folder: RunFolder, images: Images) -> dict[str
         "inside": dict(zip(MEASURES, training.inside.numpy().T.tolist(), strict=True)),
         "bounds": training.bounds.numpy().tolist(),
         "test": split_gap(training, at_equal_distances(images.test, SPLIT), SPLIT_STEPS, COUNTS, REFERENCE),
+        "even": compare_evenly(
+            training, *(at_equal_distances(each, EVEN) for each in (images.test, images.test_labels)), EVEN_SAMPLES
+        )
+        if settings.factorised
+        else None,
         "seconds": float(training.seconds),
         "compile_seconds": float(training.compile_seconds),
     }

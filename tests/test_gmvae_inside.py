@@ -195,6 +195,41 @@ def test_the_gap_is_split_as_by_quadrature(pure):
     assert found["convergence"]["optimised"]["log_likelihood"][0] > found["convergence"]["ours"]["log_likelihood"][0]
 
 
+def test_the_even_mixture_finds_what_q_was_not_told():
+    """p(x) and p(z|x) against quadrature; and samples that were told the wrong component miss it."""
+    model, x, _ = small_model(pure=True)
+    model.means.assign([[-3.0], [0.0], [3.0]])
+    model.logstds.assign(tf.fill([K, 1], -1.0))
+    model.encode = lambda x, q_z: (q_z @ model.means, tf.fill([len(x), 1], -0.5))
+    kernel = model.decoder.layers[-1].kernel
+    kernel.assign(0.1 * kernel)
+    images = (255 * x).astype(np.uint8)
+    log_likelihood, p_z = inside.even_scores(model, images, 10_000)
+    h = np.linspace(-12, 12, 4001)
+    logits = model.decode(tf.constant(h[:, None].astype(np.float32))).numpy().astype(float)
+    log_x = (x[:, None] * logits - np.logaddexp(0, logits)).sum(axis=-1)  # [B, H]
+    parts = zip(log_softmax(model.weight_logits.numpy()), model.means.numpy(), model.logstds.numpy(), strict=True)
+    joint = np.stack([log_pi + stats.norm.logpdf(h, m, np.exp(s)) for log_pi, m, s in parts])  # [K, H]
+    log_joint = logsumexp(log_x[:, None] + joint, axis=-1) + np.log(h[1] - h[0])  # [B, K]
+    np.testing.assert_allclose(log_likelihood, logsumexp(log_joint, axis=-1), atol=0.05)
+    np.testing.assert_allclose(p_z, softmax(log_joint, axis=-1), atol=0.03)
+    assert p_z.max() < 0.99, "more than one component has something of an image"
+
+    class Trained:
+        settings = Small(pure=True)
+
+        @staticmethod
+        def classifier(images):
+            return np.eye(K, dtype=np.float32)[np.ones(len(images), int)]
+
+    Trained.model = model
+    found = inside.compare_evenly(Trained, images, np.arange(B), 100)
+    assert (found["images"], found["samples"]) == (B, 300)
+    assert found["changed"] == np.mean(p_z.argmax(axis=-1) != 1) > 0
+    assert found["log_likelihood_evenly"] == pytest.approx(log_likelihood.mean(), abs=0.3)
+    assert found["log_likelihood"] < found["log_likelihood_evenly"]
+
+
 def test_convergence_is_the_mean_over_all_groups():
     log_w = np.random.default_rng(0).normal(size=(11, 2))
     found = inside.convergence(log_w, (1, 5))
@@ -211,6 +246,7 @@ def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypa
     monkeypatch.setattr(inside, "SPLIT_STEPS", 3)
     monkeypatch.setattr(inside, "COUNTS", (1, 5, 50))
     monkeypatch.setattr(inside, "REFERENCE", 100)
+    monkeypatch.setattr(inside, "EVEN_SAMPLES", 1)
     monkeypatch.setattr(inside.gmvae_run, "SHARED", tmp_path / "shared")
     data = tiny.write_images(tmp_path / "data", 40, 20)
     argv = ["--change", "hidden_units=16", "code_units=3", "classifier_share=1", "pull_share=1", "--", *variant]
@@ -230,4 +266,5 @@ def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypa
     assert set(ours["inside"]) == set(inside.MEASURES)
     assert all(len(curve) == 3 for curve in ours["inside"].values())
     assert len(ours["bounds"]) == 2
+    assert (ours["even"] is not None) == (variant == ["--pure"])
     run("--resume", "--out", tmp_path / "out")  # nothing is left to do

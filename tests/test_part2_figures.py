@@ -153,8 +153,9 @@ def test_the_sentence_of_the_starts():
     starts_results(em=[-4.1, None], em_starts=[-4.1, -4.0005])
     said = drawn(gmm_figures.starts_figure)
     assert said.startswith(
-        "On the 2 data sets of the sweep over the separation with overlapping components NVIL found the best optimum of "
-        "all fits here on 2 (at the least to the greatest 1 and 1), EM from the same ten starts on 1, EM's 20 runs from k-means on 0: of NVIL's lead over the last the starts account for +1, gradient steps "
+        "On the 2 data sets of the sweep over the separation with overlapping components NVIL found the best optimum "
+        "of all fits here on 2 (at the least to the greatest 1 and 1), EM from the same ten starts on 1, EM's 20 runs "
+        "from k-means on 0: of NVIL's lead over the last the starts account for +1, gradient steps "
         "without noise for +1, the noise of samples for +0 and that of batches for +0."
     )
     assert "EM from NVIL's starts 0 and 1; EM from NVIL's ends 1 and 1; EM, 20 runs from k-means 0 and 0." in said
