@@ -346,9 +346,9 @@ def starts_figure() -> Drawn:
     return figure, (
         f"On the {n_data_sets * len(separations)} data sets of the sweep over the separation with overlapping "
         f"components NVIL found the best optimum of all fits here on {total['nvil']} (at the least to the greatest "
-        f"{listed(list(map(str, counts['nvil'])))}), EM from the same ten starts on {total['em, starts']}, EM's 20 runs "
-        "from k-means on "
-        f"{total['em']}: of NVIL's lead over the last the starts account for {total['em, starts'] - total['em']:+d}, "
+        f"{listed(list(map(str, counts['nvil'])))}), EM from the same ten starts on {total['em, starts']}, EM's 20 "
+        f"runs from k-means on {total['em']}: of NVIL's lead over the last the starts account for "
+        f"{total['em, starts'] - total['em']:+d}, "
         f"gradient steps without noise for {total['exact, all points'] - total['em, starts']:+d}, the noise of samples "
         f"for {total['nvil, all points'] - total['exact, all points']:+d} and that of batches for "
         f"{total['nvil'] - total['nvil, all points']:+d}. Data sets of {n_data_sets} at "
@@ -426,10 +426,9 @@ def told_step_sizes(cells: list[dict[str, Any]]) -> str:
     defaults = list(filter(is_default, cells))
     total = sum(len(cell["data_sets"]) for cell in defaults)
     return (
-        f"Of {total} data sets of {len(defaults)} kinds, with as many steps and points as the default takes, first step "
-        "sizes of "
-        f"{listed([f'{rate:g}' for rate in counts])} come within 1e-3 nats per point of the best known on "
-        f"{listed(list(map(str, counts.values())))}; the default is {gmm_vi.Settings.learning_rate:g}."
+        f"Of {total} data sets of {len(defaults)} kinds, with as many steps and points as the default takes, first "
+        f"step sizes of {listed([f'{rate:g}' for rate in counts])} come within 1e-3 nats per point of the best known "
+        f"on {listed(list(map(str, counts.values())))}; the default is {gmm_vi.Settings.learning_rate:g}."
     )
 
 
