@@ -285,6 +285,26 @@ def test_the_limit_is_told_at_the_least_and_the_greatest_n(monkeypatch):
     }
 
 
+def test_what_the_proposal_hides_is_told_of_the_runs_that_have_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
+    folder = tmp_path / "gmvae-inside" / "pure"
+    folder.mkdir(parents=True)
+    (folder / "seed-0.json").write_text("{}")
+    assert set(tables.even().values()) == {""}
+    each = {"accuracy_model": 0.98, "accuracy_model_evenly": 0.97, "changed": 0.0125, "images": 2000, "samples": 500}
+    each |= {"log_likelihood": -86.0, "log_likelihood_evenly": -85.5}
+    (folder / "seed-1.json").write_text(json.dumps({"even": each}))
+    assert tables.even() == {
+        "even accuracy_model": "98.00",
+        "even accuracy_model_evenly": "97.00",
+        "even changed": "1.25",
+        "even log_likelihood": "86.00",
+        "even log_likelihood_evenly": "85.50",
+        "even images": "2{,}000",
+        "even samples": "500",
+    }
+
+
 def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
     monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
     config = {"epochs": 30, "pull_share": 0.25, "weighted_share": 0.0, "weighted_samples": 10}
