@@ -55,7 +55,7 @@ With `--no-augment` a near neighbour takes the place of a distorted copy in step
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
 it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  with the pull's weight on what it
 says of z and h;  and  log q(z | x)  joins the refinement's objective (Kingma et al. 2014, equations 6 and 9). Before
-that, labels name the graph's clusters.
+that, labels name the graph's clusters, and a labelled image leaves its own for its label's.
 
 The weights of the heads in step 1 are those of Hu et al. on their lambda = 0.1 and mu = 4. The classifier reads grey
 images, the rest binary ones: any q(z | x) makes (2) a bound.
@@ -648,8 +648,8 @@ class Training:
         return near_neighbours(self.images, self.settings.neighbours)
 
     def begin_refinement(self) -> None:
-        """Finds the clusters that the refinement learns, named by the labels where there are any, and gives their names
-        to the classifier's."""
+        """Finds the clusters that the refinement learns, named by the labels where there are any, and for a labelled
+        image its label; gives their names to the classifier's."""
         if self.settings.graph_neighbours and self.refinement_epochs:
             n, weight = self.settings.graph_neighbours, self.settings.pixel_weight
             graph = neighbour_graph(self.classifier.embed(self.images), n)
@@ -660,6 +660,7 @@ class Training:
         if len(self.labelled):
             q = q[:, best_order(np.log(q[self.labelled] + 1e-8), self.labels)[0]]
         clusters = q.argmax(axis=-1)
+        clusters[self.labelled] = self.labels
         self.classifier.name_clusters(self.images, clusters)
         self.targets.assign(clusters.astype(np.int32))
 

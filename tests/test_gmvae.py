@@ -609,6 +609,12 @@ def test_the_refinement_begins_with_the_graphs_clusters_named_by_labels():
     np.testing.assert_array_equal(targets, labels)
     log_q = training.classifier.log_probs(training.images, False).numpy()[:, int(training.classifier.head)]
     np.testing.assert_array_equal(gmvae.best_order(log_q, labels)[0], np.arange(10))  # the head has the same names
+    # One labelled image whose class is not that of its cluster.
+    training.labels[0] = (training.labels[0] + 1) % 10
+    training.begin_refinement()
+    expected = labels.astype(int)
+    expected[training.labelled[0]] = training.labels[0]
+    np.testing.assert_array_equal(training.targets.numpy(), expected)
     # Without a graph the best head's own clusters.
     training = gmvae.Training(training.images, labels, small_settings(k=10, pure=True, graph_neighbours=0))
     own = training.classifier(training.images).argmax(axis=1)
