@@ -538,7 +538,7 @@ def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
     pareto = {"generation": "gmvae-pareto/generation-0", "pull": "gmvae-pareto/pull-1"}
     found = {name: gmvae_figures.runs(pareto.get(name, f"gmvae-pure-without/{name}")) for name in ABLATION}
     whole = found["nothing"]
-    if not whole or not any(found[name] for name in ABLATION if name != "nothing"):
+    if not whole or not any(found[name] for name in ABLATION if name != "nothing" and name not in pareto):
         return dict.fromkeys(("ablation told", "ablation epochs", "ablation samples"), ""), []
     accuracies = {name: [100 * run["test"]["accuracy"] for run in each] for name, each in found.items() if each}
     lost = {name: np.mean(accuracies["nothing"]) - np.mean(each) for name, each in accuracies.items()}
