@@ -961,9 +961,10 @@ def load_judge(images: Images) -> tuple[Classifier, float] | None:
         if found["data_sha256"] != utils.checksum(*images):
             return None
         judge = Classifier(JUDGE_SETTINGS)
-        tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
+        with utils.file_errors():
+            tf.train.Checkpoint(classifier=judge).read(str(JUDGE / "weights")).assert_existing_objects_matched()
         return judge, found["test_error"]
-    except (ValueError, KeyError, tf.errors.OpError, AssertionError) as error:
+    except (OSError, ValueError, KeyError, AssertionError) as error:
         raise InputError(
             f"{JUDGE}: the classifier that judges samples is damaged; git checkout data/judge restores it, and without "
             "the folder samples are not judged"

@@ -80,13 +80,18 @@ def ingredients() -> dict[str, Ingredient]:
     }
 
 
+def pull_epochs(config: dict[str, Any]) -> int:
+    """The epochs of step 2, as gmvae.py counts them."""
+    return max(1, round(config["pull_share"] * config["epochs"]))
+
+
 def products(config: dict[str, Any]) -> float:
     """Operations of the matrix products of steps 2 and 3, for each training image: six for each weight, sample and
     epoch, but for the gradient of the encoder's input, which nothing needs."""
     hidden, code = config["hidden_units"], config["code_units"]
     encoder = gmvae.PIXELS * hidden + hidden**2 + 2 * hidden * code
     decoder = code * hidden + hidden**2 + hidden * gmvae.PIXELS
-    epochs = max(1, round(config["pull_share"] * config["epochs"])) + config["epochs"]
+    epochs = pull_epochs(config) + config["epochs"]
     weighted = round(config["weighted_share"] * epochs)
     samples = epochs + weighted * (config["weighted_samples"] - 1)  # of h, over all epochs
     return 6 * (epochs * encoder + samples * decoder) - 2 * epochs * gmvae.PIXELS * hidden

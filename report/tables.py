@@ -352,7 +352,7 @@ def gmvae_defaults() -> dict[str, str]:
 def epochs() -> dict[str, str]:
     """How many epochs the parts of a run take, by default and with --pure."""
     default, pure = (gmvae_figures.runs(name)[0]["config"] for name in ("gmvae", "gmvae-pure"))
-    pull = max(1, round(default["pull_share"] * default["epochs"]))
+    pull = gmvae_figures.pull_epochs(default)
     found = {
         "step 1": max(1, round(default["classifier_share"] * default["epochs"])),
         "step 2": pull,
@@ -652,11 +652,7 @@ DESIGNS = {  # of part 3's posterior, as report/gmvae_designs.py names them
 def gmvae_designs(defaults: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
     """The designs of part 3's posterior at one budget, over the runs that there are, and beside them the runs of
     gmvae.py at its defaults, whose design is the first and whose gap is that of the code."""
-    folder = readme.ROOT / "report" / "results" / "gmvae-designs"
-    runs = {
-        design: [json.loads(path.read_text()) for path in sorted((folder / design).glob("seed-*.json"))]
-        for design in DESIGNS
-    }
+    runs = {design: readme.runs_of(f"gmvae-designs/{design}") for design in DESIGNS}
     costs = step_costs()
 
     samples = next(run for each in (*runs.values(), defaults) for run in each)["test"]["importance_samples"]
@@ -730,7 +726,7 @@ def design_of(run: dict[str, Any]) -> str:
 def model_seconds(run: dict[str, Any], costs: dict[str, float]) -> float | None:
     """What a run's steps 2 and 3 take at these costs of a step. The runs themselves were made beside other work."""
     config = run["config"]
-    epochs = max(1, round(config["pull_share"] * config["epochs"])) + config["epochs"]
+    epochs = gmvae_figures.pull_epochs(config) + config["epochs"]
     cost = costs.get(design_of(run))
     return None if cost is None else epochs * (TRAINING_IMAGES // config["batch_size"]) * cost / 1000
 
