@@ -729,7 +729,7 @@ def plot_bias(axes: Axes, x: Sequence[float], of: Sequence[dict[str, Any]], **st
 
 def sgvb_figure() -> Drawn:
     """What sgvb gives on one-hot samples, and on the two relaxations over temperatures."""
-    figure = Figure(figsize=(WIDTH, 2.4))
+    figure = Figure(figsize=(WIDTH, 2.15))
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     words, own, refused, one_hot_means = [], [], [], []
     for (row, k), (column, moment) in itertools.product(enumerate((3, 2)), enumerate(MOMENTS)):

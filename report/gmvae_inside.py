@@ -29,7 +29,8 @@ what q(h | x) is when told each component, as many samples of each.
 
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
-The command line is that of gmvae_run.py. metrics.json has all of it, and nothing else lies in the folder.
+The command line is that of gmvae_run.py, with gmvae_likelihood.py's settings to change. metrics.json has all of it, and
+nothing else lies in the folder.
 """
 
 import json
@@ -39,6 +40,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import gmvae_likelihood
 import gmvae_run
 import numpy as np
 from scipy.special import logsumexp, xlogy
@@ -134,10 +136,10 @@ def measure(model: gmvae.MixtureVAE, x: np.ndarray, q_z: np.ndarray | None, n_sa
     return dict(zip(MEASURES, map(float, values), strict=True))
 
 
-class Training(gmvae_run.Training):
-    """gmvae.py's steps, watched."""
+class Watched(gmvae.Training):
+    """Training that is watched, whichever it is."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, settings: gmvae.Settings) -> None:
+    def __init__(self, images: np.ndarray, labels: np.ndarray, settings: gmvae_likelihood.Settings) -> None:
         super().__init__(images, labels, settings)
         self.watched = gmvae.fixed_binary(images[:WATCHED])
         self.inside = tf.Variable(tf.zeros([self.model_epochs + 1, len(MEASURES)]), trainable=False)
@@ -153,6 +155,14 @@ class Training(gmvae_run.Training):
         told = q_z[: len(self.watched)] if self.settings.factorised else None
         with utils.private_seed(epoch):
             self.inside[epoch].assign(list(measure(self.model, self.watched, told, WATCHED_SAMPLES).values()))
+
+
+class Training(Watched, gmvae_run.Training):
+    """gmvae.py's steps, watched."""
+
+
+class WeightedTraining(Watched, gmvae_likelihood.Training):
+    """Those with the weighted bound in the last epochs, watched."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -314,9 +324,10 @@ def compare_evenly(training: gmvae.Training, images: np.ndarray, labels: np.ndar
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def run(settings: gmvae.Settings, folder: RunFolder, images: Images) -> dict[str, Any]:
+def run(settings: gmvae_likelihood.Settings, folder: RunFolder, images: Images) -> dict[str, Any]:
     """Trains, measures and writes metrics.json."""
-    training = Training(images.train, images.train_labels, settings)
+    training_type = WeightedTraining if settings.weighted_share else Training
+    training = training_type(images.train, images.train_labels, settings)
     training.train(folder)
     training.look(training.model_epochs, training.q_z())
     metrics = {
@@ -341,7 +352,7 @@ def run(settings: gmvae.Settings, folder: RunFolder, images: Images) -> dict[str
 
 def main(argv: list[str] | None = None) -> None:
     """The command line."""
-    settings_type, rest = gmvae_run.parse(argv, __doc__, gmvae.Settings)
+    settings_type, rest = gmvae_run.parse(argv, __doc__, gmvae_likelihood.Settings)
     with utils.open_run(settings_type, "gmvae_inside", __doc__, (), rest) as (settings, _, folder, resume):
         if resume and not folder.is_unfinished:
             return

@@ -120,6 +120,8 @@ RUNS = [
             3, f"gmvae-pareto/{name}-{weight:g}", "--pure", "--epochs", "30", **{f"{name}_weight": weight}
         )
     ),
+    *variants(3, "gmvae-pareto/neither", "--pure", "--epochs", "30", generation_weight=0.0, pull_weight=1.0),
+    *variants(3, "gmvae-one-component", k=1, importance_samples=5000),  # a plain variational autoencoder
     # The default's likelihood: one ingredient changed at a time, at half the budget, and all that helps in a long run.
     *(
         run
@@ -152,6 +154,9 @@ RUNS = [
             ("default", (), {}),
             ("pure", ("--pure",), {}),
             ("random-start", (), RANDOM_START),
+            # What the weighted bound is worth by a better proposal than its own.
+            ("half", ("--epochs", "30"), {}),
+            ("weighted", ("--epochs", "30"), {"weighted_share": 0.2}),
         )
         for run in variants(3, f"gmvae-inside/{name}", *argv, script="gmvae_inside", **changes)
     ),

@@ -40,7 +40,7 @@ RESULTS = ROOT / "report" / "results"
 STUDIES = [ROOT / "plots" / name / "README.md" for name in ("gmm-study", "gmvae-study")]
 OUT = ROOT / "report" / "generated.tex"
 # Figures of the studies that the report shows.
-CAPTIONS = ("sgvb", "race", "n", "truth", "limit", "pictures", "inside", "gap", "pareto")
+CAPTIONS = ("sgvb", "race", "n", "truth", "pictures", "inside", "gap", "pareto")
 TOLD = ("starts", "defaults", "fitted-k", "problems", "scale")  # those of which it only tells
 SETTINGS = {  # that the report tells, of the runs at the defaults
     "gmm": ("n", "k", "separation", "restarts", "steps", "batch_size", "learning_rate", "variance_floor", "em_starts"),
@@ -81,6 +81,7 @@ def latex(sentence: str) -> str:
     sentence = re.sub(signed_or_power, lambda match: typeset(match[0]), sentence)
     sentence = re.sub(r"(-?)log p\(x\)", r"$\1\\log p(x)$", sentence)
     sentence = re.sub(r"\$?([pq])\$?\(\$?(\w)\$?\|\$?(\w)\$?\)", r"$\1(\2\\mid \3)$", sentence)
+    sentence = sentence.replace(" ± ", r"\,$\pm$\,")
     return sentence.replace("KL($q$ || posterior)", r"$\KL{q}{p}$")
 
 
@@ -233,9 +234,9 @@ def truth() -> dict[str, str]:
         told |= {
             f"{axis} last": number(x[-1], "g"),
             f"{axis} error": change(errors, ".3f"),
-            f"{axis} ari": change([np.median([d["ari"]["truth"] for d in row]) for row in data_sets], ".2f"),
         }
         if axis in ("k", "weight_ratio"):
+            told[f"{axis} ari"] = change([np.median([d["ari"]["truth"] for d in row]) for row in data_sets], ".2f")
             told[f"{axis} factor"] = number(errors[-1] / errors[0], ".2f")
         if axis == "k":
             told["k found"] = change([np.median([gmm_figures.found(d) for d in row]) for row in data_sets], ".0f")
@@ -302,6 +303,8 @@ def studies() -> dict[str, str]:
             sentences = [each for each in sentences if not drawing.search(each)]
         if name == "defaults":
             sentences = sentences[-1:]  # of all data sets
+        if name == "scale":
+            sentences = [each for each in sentences if "memory" not in each]
         kind = "told" if name in TOLD else "caption"
         values[f"{kind} {name}"] = latex(" ".join(sentences))
     return values
@@ -403,12 +406,50 @@ def gmvae_likelihood() -> tuple[dict[str, str], list[str]]:
     worse = {name: np.mean(found[name].values("nll")) for name in ("one-component", "random-start")}
     return {
         "mixture worth": number(worse["one-component"] - np.mean(base.values("nll")), ".2f"),
+        "mixture worth, bound": number(
+            np.mean(base.values("elbo")) - np.mean(found["one-component"].values("elbo")), ".2f"
+        ),
         "random start has": number(worse["one-component"] - worse["random-start"], ".2f"),
         "likelihood epochs": number(config["epochs"]),
         "likelihood samples": number(config["importance_samples"]),
         "likelihood weighted": number(100 * found["weighted"].runs[0]["config"]["weighted_share"]),
         "likelihood weighted told": latex(gmvae_figures.weighted_told(found)),
     }, lines
+
+
+def gmvae_plain() -> tuple[dict[str, str], list[str]]:
+    """The same networks with one component, a plain variational autoencoder, at the full budget."""
+    found, default = (gmvae_figures.runs(name) for name in ("gmvae-one-component", "gmvae"))
+    if not found:
+        return dict.fromkeys(("plain nll", "plain runs", "plain worse", "plain worse, bound"), ""), []
+    nll, elbo = (
+        [np.mean([run["test"][score] for run in runs]) for runs in (found, default)] for score in ("nll", "elbo")
+    )
+    told = gmvae_figures.mean_and_range([run["test"]["nll"] for run in found], ".2f")
+    return {
+        "plain nll": told,
+        "plain runs": number(len(found)),
+        "plain worse": number(nll[0] - nll[1], ".2f"),
+        "plain worse, bound": number(elbo[1] - elbo[0], ".2f"),
+    }, [row(f"one component, a plain VAE, runs: {len(found)}", told)]
+
+
+def gap_told() -> dict[str, str]:
+    """How the parts of the gap of the pure model and of a random start differ from the default's, in pairs of an image
+    and seed: mean and standard error over images."""
+    found = gmvae_figures.inside_runs()
+    told = {}
+    for variant in ("pure", "random-start"):
+        of_seed = {name: {run["config"]["seed"]: run for run in found[name]} for name in ("default", variant)}
+        seeds = sorted(of_seed["default"].keys() & of_seed[variant].keys())
+        ours, default = (
+            gmvae_figures.gap_parts([of_seed[name][seed] for seed in seeds]) for name in (variant, "default")
+        )
+        for part, one, other in zip(("approximation", "amortisation"), ours, default, strict=True):
+            change = one - other
+            error = number(gmvae_figures.standard_error(change), ".2f")
+            told[f"gap {variant} {part}"] = rf"${change.mean():+.2f}\pm{error}$"
+    return told
 
 
 def inside() -> dict[str, str]:
@@ -553,16 +594,13 @@ def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
 
 
 def purity_costs() -> dict[str, str]:
-    """What --pure costs in likelihood against the default with the same seed and epochs: by itself, and at half the
-    budget with all weights, without the generation term, and with the pull of a plain bound. And how many nats more
-    the importance samples of either leave its estimate short of gmvae_inside.py's log p(x) than the default's."""
+    """What --pure costs in likelihood against the default with the same epochs: by itself, seed by seed, and at half
+    the budget with all weights, without the generation term, with the pull of a plain bound, and with neither. And how
+    many nats more the importance samples leave its estimate short of gmvae_inside.py's log p(x) than the default's."""
 
     def pairs(name: str, default: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         pure, plain = ({run["config"]["seed"]: run for run in gmvae_figures.runs(each)} for each in (name, default))
         return [(pure[seed], plain[seed]) for seed in sorted(pure.keys() & plain.keys())]
-
-    def cost(name: str, default: str) -> list[float]:
-        return [pure["test"]["nll"] - plain["test"]["nll"] for pure, plain in pairs(name, default)]
 
     def told(costs: list[float]) -> str:
         mean, least, greatest = (number(value, ".2f") for value in (np.mean(costs), min(costs), max(costs)))
@@ -574,38 +612,44 @@ def purity_costs() -> dict[str, str]:
             for pure, plain in pairs("gmvae-inside/pure", "gmvae-inside/default")
         ]
 
-    whole = cost("gmvae-pure", "gmvae")
-    gains = gmvae_figures.gains_here(gmvae_figures.inside_runs())
+    whole = pairs("gmvae-pure", "gmvae")
+    costs = [pure["test"]["nll"] - plain["test"]["nll"] for pure, plain in whole]
     (samples,), (few,) = (
         {run["config"]["importance_samples"] for run in gmvae_figures.runs(name)}
         for name in ("gmvae-pure", "gmvae-pure-without/nothing")
     )
     times = [
         pure["seconds"] / plain["seconds"]
-        for pure, plain in pairs("gmvae-pure", "gmvae")
+        for pure, plain in whole
         if pure["config"]["threads"] == plain["config"]["threads"]
     ]
-    half = {
-        name: cost(run, "gmvae-likelihood/nothing")
-        for name, run in (
-            ("half", "gmvae-pure-without/nothing"),
-            ("no generation", "gmvae-pareto/generation-0"),
-            ("no pull", "gmvae-pareto/pull-1"),
-        )
-    }
-    return {
-        "purity cost": told(whole),
+    values = {
+        "purity cost": told(costs),
+        "purity cost, bound": told([plain["test"]["elbo"] - pure["test"]["elbo"] for pure, plain in whole]),
         "purity seeds": number(len(whole)),
         "purity times": number(np.mean(times), ".1f"),
-        "purity half seeds": number(min(map(len, half.values()))),
         "purity samples": number(samples),
         "purity samples, half": number(few),
         "purity short": told(short(samples)),
-        "purity images": number(len(gains)),
-        "purity gain": number(gains.mean(), ".2f"),
-        "purity gain error": number(gains.std(ddof=1) / np.sqrt(len(gains)), ".2f"),
-        **{f"purity cost, {name}": told(costs) for name, costs in half.items()},
+        "purity short, half": told(short(few)),
+        "purity left": number(np.mean(costs) - np.mean(short(samples)), ".2f"),
+        "purity images": number(gmvae_figures.runs("gmvae-inside/pure")[0]["test"]["images"]),
     }
+    plain = gmvae_figures.runs("gmvae-likelihood/nothing")
+    for name, folder in {
+        "half": "gmvae-pure-without/nothing",
+        "no generation": "gmvae-pareto/generation-0",
+        "no pull": "gmvae-pareto/pull-1",
+        "neither": "gmvae-pareto/neither",
+    }.items():
+        runs = gmvae_figures.runs(folder)
+        for of, score, sign in (("", "nll", 1), (", bound", "elbo", -1)):
+            cost = [sign * np.mean([run["test"][score] for run in each]) for each in (runs, plain)] if runs else []
+            values[f"purity cost, {name}{of}"] = number(cost[0] - cost[1], ".2f") if runs else ""
+    neither = gmvae_figures.runs("gmvae-pareto/neither")
+    values["purity neither"] = scores_of(neither)[2] if neither else ""
+    values["purity neither, p"] = scores_of(neither)[1] if neither else ""
+    return values
 
 
 def gmvae_labels() -> tuple[dict[str, str], list[str]]:
@@ -817,11 +861,12 @@ def generated() -> str:
         "gmvae labels": gmvae_labels(),
         "gmvae designs": gmvae_designs(runs["gmvae"]),
         "gmvae likelihood": gmvae_likelihood(),
+        "gmvae plain": gmvae_plain(),
     }.items():
         values.update(more)
         rows[name] = "\n".join(lines)
     values |= truth() | limit() | gmvae_defaults() | random_start() | gmvae_long() | purity_costs() | studies() | real()
-    values |= inside() | even() | epochs() | machine(runs["gmvae"])
+    values |= inside() | gap_told() | even() | epochs() | machine(runs["gmvae"])
     text = ["% Written by report/tables.py from report/results/. Do not edit."]
     text += [rf"\setval{{{name}}}{{{value}}}" for name, value in values.items()]
     text += [f"\\setrows{{{name}}}{{%\n{body}}}" for name, body in rows.items()]

@@ -241,15 +241,18 @@ def test_convergence_is_the_mean_over_all_groups():
     np.testing.assert_allclose(found["effective_share"], [1, np.mean(effective) / 5])
 
 
-@pytest.mark.parametrize("variant", [[], ["--pure"]])
-def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypatch):
+@pytest.mark.parametrize("change, variant", [([], []), ([], ["--pure"]), (["weighted_share=0.5"], [])])
+def test_an_interrupted_run_ends_in_the_same_numbers(change, variant, tmp_path, monkeypatch):
     monkeypatch.setattr(inside, "SPLIT_STEPS", 3)
     monkeypatch.setattr(inside, "COUNTS", (1, 5, 50))
     monkeypatch.setattr(inside, "REFERENCE", 100)
     monkeypatch.setattr(inside, "EVEN_SAMPLES", 1)
     monkeypatch.setattr(inside.gmvae_run, "SHARED", tmp_path / "shared")
+    weighted, bound, samples = inside.gmvae_likelihood.MixtureVAE, inside.gmvae_likelihood.MixtureVAE.bound, set()
+    monkeypatch.setattr(weighted, "bound", lambda self, *given: samples.add(self.samples) or bound(self, *given))
     data = tiny.write_images(tmp_path / "data", 40, 20)
-    argv = ["--change", "hidden_units=16", "code_units=3", "classifier_share=1", "pull_share=1", "--", *variant]
+    changes = ["hidden_units=16", "code_units=3", "classifier_share=1", "pull_share=1", *change]
+    argv = ["--change", *changes, "--", *variant]
     argv += ["--data", data, "--epochs", 1, "--batch-size", 20, "--restarts", 1]
 
     def run(*argv):
@@ -257,7 +260,7 @@ def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypa
 
     with tiny.eager():
         run(*argv, "--out", tmp_path / "unbroken")
-        with tiny.stopped_before_the_last_epoch(inside.Training):
+        with tiny.stopped_before_the_last_epoch(inside.WeightedTraining if change else inside.Training):
             run(*argv, "--out", tmp_path / "out")
         tiny.check_unfinished(tmp_path / "out")
         run("--resume", "--out", tmp_path / "out")
@@ -266,5 +269,6 @@ def test_an_interrupted_run_ends_in_the_same_numbers(variant, tmp_path, monkeypa
     assert set(ours["inside"]) == set(inside.MEASURES)
     assert all(len(curve) == 3 for curve in ours["inside"].values())
     assert len(ours["bounds"]) == 2
+    assert samples == ({1, 10} if change else set())
     assert (ours["even"] is not None) == (variant == ["--pure"])
     run("--resume", "--out", tmp_path / "out")  # nothing is left to do

@@ -225,6 +225,7 @@ def variant_runs(folder, name, *errors, nll=86.0):
     (folder / name).mkdir(parents=True)
     for seed, error in enumerate(errors):
         test = {"accuracy": 1 - error, "accuracy_model": 0.9, "error": error, "nll": nll + seed}
+        test["elbo"] = -test["nll"] - 3
         config = {"seed": seed, "epochs": 30, "importance_samples": 500, "threads": 1}
         run = {"config": config, "test": test, "sample_purity": {"mean": 0.99}, "seconds": nll}
         (folder / name / f"seed-{seed}.json").write_text(json.dumps(run))
@@ -259,7 +260,8 @@ def watched_run(folder, name, estimates, each=(-90.5, -90.0)):
     """A result of gmvae_inside.py with these estimates of log p(x), which is -90, by samples."""
     (folder / "gmvae-inside" / name).mkdir(parents=True)
     curve = {"samples": list(estimates), "log_likelihood": list(estimates.values())}
-    test = {"log_likelihood": -90.0, "convergence": {"ours": curve}, "each": {"log_likelihood": list(each)}}
+    each = {"log_likelihood": list(each)}
+    test = {"images": 2, "log_likelihood": -90.0, "convergence": {"ours": curve}, "each": each}
     (folder / "gmvae-inside" / name / "seed-0.json").write_text(json.dumps({"config": {"seed": 0}, "test": test}))
 
 
@@ -320,7 +322,8 @@ def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
         for seed, (nll, components) in enumerate(zip(nlls, used, strict=True)):
             run = {"config": config | changes, "test": {"nll": nll, "elbo": -nll - 3}, "components_used": components}
             (tmp_path / "gmvae-likelihood" / name / f"seed-{seed}.json").write_text(json.dumps(run))
-    watched_run(tmp_path, "default", {500: -91.0})
+    watched_run(tmp_path, "half", {500: -91.0})
+    watched_run(tmp_path, "weighted", {500: -90.25}, each=(-90.0, -90.0))
     told, lines = tables.gmvae_likelihood()
     assert lines == [
         r"as it is & 1.0 & 88.50 (88.00--89.00) &  & 91.50 (91.00--92.00) &  & 10 \\",
@@ -332,7 +335,41 @@ def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
     ]
     assert (told["mixture worth"], told["random start has"]) == ("3.50", "1.25")
     assert (told["likelihood epochs"], told["likelihood samples"], told["likelihood weighted"]) == ("30", "500", "20")
-    assert "500 samples leave the default's estimate 1.00 nats short" in told["likelihood weighted told"]
+    assert told["mixture worth, bound"] == "3.50"
+    assert "the estimate 0.25 nats short of $\\log p(x)$, the default's 1.00" in told["likelihood weighted told"]
+    assert r"$\log p(x)$ rises by 0.25 nats, with a standard error" in told["likelihood weighted told"]
+
+
+def test_one_component_is_told_against_the_default_at_the_full_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
+    told, lines = tables.gmvae_plain()
+    assert lines == []
+    assert set(told.values()) == {""}
+    variant_runs(tmp_path, "gmvae", 0.1, 0.1)
+    variant_runs(tmp_path, "gmvae-one-component", 0.9, 0.9, nll=87.0)
+    told, lines = tables.gmvae_plain()
+    assert lines == [r"one component, a plain VAE, runs: 2 & 87.50 (87.00 to 88.00) \\"]
+    assert (told["plain worse"], told["plain worse, bound"]) == ("1.00", "1.00")
+
+
+def test_the_parts_of_the_gap_are_told_in_pairs(monkeypatch):
+    def run(seed, log_likelihood, best, bound):
+        each = {"log_likelihood": log_likelihood, "best_bound": best, "bound": bound}
+        return {"config": {"seed": seed}, "test": {"each": each}}
+
+    default = [run(0, [-90.0, -92.0], [-91.0, -93.0], [-95.0, -96.0]), run(1, [0, 0], [0, 0], [0, 0])]
+    pure = [run(0, [-90.0, -92.0], [-91.5, -92.5], [-95.5, -97.5])]
+    monkeypatch.setattr(
+        tables.gmvae_figures,
+        "inside_runs",
+        lambda: {"default": default, "pure": pure, "random-start": default[:1]},
+    )
+    assert tables.gap_told() == {
+        "gap pure approximation": r"$+0.00\pm0.50$",
+        "gap pure amortisation": r"$+1.00\pm1.00$",
+        "gap random-start approximation": r"$+0.00\pm0.00$",
+        "gap random-start amortisation": r"$+0.00\pm0.00$",
+    }
 
 
 def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeypatch):
@@ -347,24 +384,33 @@ def test_what_purity_costs_is_told_of_pairs_with_the_same_seed(tmp_path, monkeyp
     for name, nll in (("pure-without/nothing", 87.0), ("pareto/generation-0", 86.25), ("pareto/pull-1", 85.75)):
         variant_runs(tmp_path, f"gmvae-{name}", 0.0, 0.0, nll=nll)
     watched_run(tmp_path, "default", {500: -91.0, 5000: -90.5})
-    watched_run(tmp_path, "pure", {500: -91.75, 5000: -90.625}, each=(-89.5, -90.5))
+    watched_run(tmp_path, "pure", {500: -91.75, 5000: -90.625})
     for path in (tmp_path / "gmvae-pure").iterdir():
         path.write_text(path.read_text().replace('"importance_samples": 500', '"importance_samples": 5000'))
-    assert tables.purity_costs() == {
+    told = tables.purity_costs()
+    assert told == {
         "purity cost": r"0.00 (\ensuremath{-0.50} to 0.50)",
+        "purity cost, bound": "0.50 (0.50 to 0.50)",
         "purity seeds": "2",
         "purity times": "1.0",  # 86.5 / 86, of the seed whose runs had as many threads
-        "purity half seeds": "1",
         "purity samples": "5{,}000",
         "purity samples, half": "500",
         "purity short": "0.12",
+        "purity short, half": "0.75",
+        "purity left": r"\ensuremath{-0.12}",
         "purity images": "2",
-        "purity gain": "0.25",
-        "purity gain error": "0.75",
-        "purity cost, half": "1.00",
-        "purity cost, no generation": "0.25",
-        "purity cost, no pull": r"\ensuremath{-0.25}",
+        "purity cost, half": "1.50",
+        "purity cost, half, bound": "1.50",
+        "purity cost, no generation": "0.75",
+        "purity cost, no generation, bound": "0.75",
+        "purity cost, no pull": "0.25",
+        "purity cost, no pull, bound": "0.25",
+        **dict.fromkeys(("purity cost, neither", "purity cost, neither, bound", "purity neither"), ""),
+        "purity neither, p": "",
     }
+    variant_runs(tmp_path, "gmvae-pareto/neither", 0.0, nll=86.125)
+    neither = {"purity cost, neither": "0.12", "purity neither": "99.00", "purity neither, p": "90.00"}
+    assert neither.items() <= tables.purity_costs().items()
 
 
 def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
