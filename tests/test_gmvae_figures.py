@@ -90,8 +90,8 @@ def test_ingredients_are_told_against_the_default(write, tmp_path):
     assert "trains q as a proposal for samples, at 1.25 nats of the bound: its 5000 samples leave the estimate" in said
     assert "estimate 0.75 nats short of log p(x), the default's 0.50, on 4 test images." in said
     assert (
-        "So only a part of its gain of 0.50 is the model's: by samples of q(h|x) optimised for each of these, log p(x) "
-        "rises by 0.50 nats, with a standard error over images of 0.25." in said
+        "Of its gain of 0.50 nats log p(x) itself has 0.50, by samples of q(h|x) optimised for each of these, with a "
+        "standard error over images of 0.25." in said
     )
     assert tiny.is_picture(tmp_path / "plots", "likelihood")
 

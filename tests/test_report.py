@@ -337,7 +337,7 @@ def test_ingredients_have_what_they_add(tmp_path, monkeypatch):
     assert (told["likelihood epochs"], told["likelihood samples"], told["likelihood weighted"]) == ("30", "500", "20")
     assert told["mixture worth, bound"] == "3.50"
     assert "the estimate 0.25 nats short of $\\log p(x)$, the default's 1.00" in told["likelihood weighted told"]
-    assert r"$\log p(x)$ rises by 0.25 nats, with a standard error" in told["likelihood weighted told"]
+    assert r"nats $\log p(x)$ itself has 0.25, by samples" in told["likelihood weighted told"]
 
 
 def test_one_component_is_told_against_the_default_at_the_full_budget(tmp_path, monkeypatch):
