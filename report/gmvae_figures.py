@@ -146,7 +146,8 @@ def weighted_told(found: dict[str, Ingredient]) -> str:
         f"The weighted bound trains q as a proposal for samples, at {loss:.2f} nats of the bound: its {samples} "
         f"samples leave the estimate {shorts[1]:.2f} nats short of log p(x), the default's {shorts[0]:.2f}, on "
         f"{gains.shape[1]} test images. Of its gain of {gain:.2f} nats log p(x) itself has {gains.mean():.2f}, by "
-        f"samples of q(h|x) optimised for each of these, with a standard error over images of {standard_error(gains):.2f}."
+        "samples of q(h|x) optimised for each of these, with a standard error over images of "
+        f"{standard_error(gains):.2f}."
     )
 
 
