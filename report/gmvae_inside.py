@@ -55,7 +55,7 @@ import zhusuan as zs  # isort: skip
 
 WATCHED, WATCHED_SAMPLES = 2000, 50  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
-EVEN, EVEN_SAMPLES = 2000, 50  # test images; samples of h for each component that q(h | x) is told
+EVEN, EVEN_SAMPLES = 2000, 500  # test images; samples of h for each component that q(h | x) is told
 REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
 MEASURES = (
