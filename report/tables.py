@@ -440,11 +440,8 @@ def gap_told() -> dict[str, str]:
     found = gmvae_figures.inside_runs()
     told = {}
     for variant in ("pure", "random-start"):
-        of_seed = {name: {run["config"]["seed"]: run for run in found[name]} for name in ("default", variant)}
-        seeds = sorted(of_seed["default"].keys() & of_seed[variant].keys())
-        ours, default = (
-            gmvae_figures.gap_parts([of_seed[name][seed] for seed in seeds]) for name in (variant, "default")
-        )
+        both = zip(*gmvae_figures.pairs(found[variant], found["default"]), strict=True)
+        ours, default = map(gmvae_figures.gap_parts, both)
         for part, one, other in zip(("approximation", "amortisation"), ours, default, strict=True):
             change = one - other
             error = number(gmvae_figures.standard_error(change), ".2f")
@@ -598,10 +595,6 @@ def purity_costs() -> dict[str, str]:
     the budget with all weights, without the generation term, with the pull of a plain bound, and with neither. And how
     many nats more the importance samples leave its estimate short of gmvae_inside.py's log p(x) than the default's."""
 
-    def pairs(name: str, default: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        pure, plain = ({run["config"]["seed"]: run for run in gmvae_figures.runs(each)} for each in (name, default))
-        return [(pure[seed], plain[seed]) for seed in sorted(pure.keys() & plain.keys())]
-
     def told(costs: list[float]) -> str:
         mean, least, greatest = (number(value, ".2f") for value in (np.mean(costs), min(costs), max(costs)))
         return f"{mean} ({least} to {greatest})" if len(costs) > 1 else mean
@@ -609,10 +602,11 @@ def purity_costs() -> dict[str, str]:
     def short(n_samples: int) -> list[float]:
         return [
             gmvae_figures.short_of([pure], n_samples) - gmvae_figures.short_of([plain], n_samples)
-            for pure, plain in pairs("gmvae-inside/pure", "gmvae-inside/default")
+            for pure, plain in gmvae_figures.pairs(inside["pure"], inside["default"])
         ]
 
-    whole = pairs("gmvae-pure", "gmvae")
+    inside = gmvae_figures.inside_runs()
+    whole = gmvae_figures.pairs(*map(gmvae_figures.runs, ("gmvae-pure", "gmvae")))
     costs = [pure["test"]["nll"] - plain["test"]["nll"] for pure, plain in whole]
     (samples,), (few,) = (
         {run["config"]["importance_samples"] for run in gmvae_figures.runs(name)}
@@ -633,7 +627,7 @@ def purity_costs() -> dict[str, str]:
         "purity short": told(short(samples)),
         "purity short, half": told(short(few)),
         "purity left": number(np.mean(costs) - np.mean(short(samples)), ".2f"),
-        "purity images": number(gmvae_figures.runs("gmvae-inside/pure")[0]["test"]["images"]),
+        "purity images": number(inside["pure"][0]["test"]["images"]),
     }
     plain = gmvae_figures.runs("gmvae-likelihood/nothing")
     for name, folder in {
@@ -647,9 +641,8 @@ def purity_costs() -> dict[str, str]:
             cost = [sign * np.mean([run["test"][score] for run in each]) for each in (runs, plain)] if runs else []
             values[f"purity cost, {name}{of}"] = number(cost[0] - cost[1], ".2f") if runs else ""
     neither = gmvae_figures.runs("gmvae-pareto/neither")
-    values["purity neither"] = scores_of(neither)[2] if neither else ""
-    values["purity neither, p"] = scores_of(neither)[1] if neither else ""
-    return values
+    of_p, purity = scores_of(neither)[1:3] if neither else ("", "")
+    return values | {"purity neither": purity, "purity neither, p": of_p}
 
 
 def gmvae_labels() -> tuple[dict[str, str], list[str]]:
@@ -671,11 +664,9 @@ def gmvae_labels() -> tuple[dict[str, str], list[str]]:
     if runs:
         without = compact(errors("gmvae-labels-no-augment/10"))
         lines.append(row("10, no copies", number(len(runs)), without, "", scores_of(runs)[2]))
-    labelled = {run["config"]["seed"]: run for run in gmvae_figures.runs("gmvae-labels/10")}
     changes = [
-        100 * (run["test"]["accuracy"] - 1 + labelled[seed]["test"]["error"])
-        for run in pure
-        if (seed := run["config"]["seed"]) in labelled
+        100 * (run["test"]["accuracy"] - 1 + labelled["test"]["error"])
+        for run, labelled in gmvae_figures.pairs(pure, gmvae_figures.runs("gmvae-labels/10"))
     ]
     told = {"labels change": number(np.mean(changes), "+.2f"), "labels pairs": number(len(changes))}
     alone = gmvae_figures.runs("gmvae-labels-alone/10")

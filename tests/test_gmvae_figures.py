@@ -196,7 +196,7 @@ def test_the_weights_are_told_from_least_to_greatest(write, tmp_path, monkeypatc
     write("gmvae-pareto/neither", 0, weighted(0.0, 1.0, 86.4, 0.85))
     figure, _ = gmvae_figures.pareto_figure()
     for ax, score in zip(figure.axes, (2.0, 15.0), strict=True):
-        (line,) = [each for each in ax.lines if each.get_label() == "bound of (2), no regulariser"]
+        (line,) = [each for each in ax.lines if each.get_label() == "pull 1, no generated images"]
         np.testing.assert_allclose(line.get_xydata(), [[86.4, score]])
     assert tiny.is_picture(tmp_path / "plots", "pareto")
 
