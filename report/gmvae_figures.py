@@ -328,7 +328,7 @@ def pareto_figure() -> Drawn | None:
     words = {"generation_weight": "of generated images", "pull_weight": "of the pull"}
     told = []
     # Both weights' numbers stand at the point that they share, one below and one above.
-    offsets = {"generation_weight": {"xytext": (3, -7)}, "pull_weight": {"xytext": (-3, 3), "ha": "right"}}
+    offsets = {"generation_weight": {"xytext": (-2, -7), "ha": "right"}, "pull_weight": {"xytext": (2, 3)}}
     for (key, groups), colour in zip(found.items(), utils.COLOURS, strict=False):
         values = {name: [[score(run) for run in each] for each in groups.values()] for name, score in scores.items()}
         means = {name: [np.mean(each) for each in rows] for name, rows in values.items()}
