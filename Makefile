@@ -1,6 +1,6 @@
 # make          sets up .venv (once) and runs both parts at their defaults
 # make setup    only the environment
-# make test     every test
+# make test     every test, a file at a time on each of up to four cores
 # make lint     ruff
 # make study    the runs behind the report that have no result yet, and their figures; ONLY="NAMES" for some of them,
 #               JOBS=N for N at a time
@@ -24,7 +24,7 @@ setup: .venv/installed
 	touch $@
 
 test: setup
-	$(VENV)/python -m pytest
+	$(VENV)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(VENV)/ruff check .
