@@ -24,8 +24,8 @@ optimised q(h | x), and beside that from 1 to 5000 other samples of either q(h |
 (sum w)^2 / sum w^2.
 
 A factorised posterior's q(h | x) is told q(z | x), and so may hide from the model's own p(z | x) what another component
-has of the image. On 2,000 test images at equal distances that is estimated without it as well: from the even mixture of
-what q(h | x) is when told each component, as many samples of each.
+has of the image. On 5,000 test images at equal distances that is estimated once more, from the mixture of q(h | x) and
+of what it is when told each component in place of q(z | x), as many samples of each.
 
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
@@ -55,7 +55,7 @@ import zhusuan as zs  # isort: skip
 
 WATCHED, WATCHED_SAMPLES = 2000, 50  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
-EVEN, EVEN_SAMPLES = 2000, 500  # test images; samples of h for each component that q(h | x) is told
+MIXED, MIXED_SAMPLES = 5000, 200  # test images; samples of h from each part of the mixture
 REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
 MEASURES = (
@@ -270,52 +270,59 @@ def split_gap(
 
 
 @tf.function(jit_compile=True)
-def weigh_evenly(model: gmvae.MixtureVAE, x: tf.Tensor, n_samples: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The weights of n_samples samples of each q(h | x) that is told a component, all as samples of their even mixture:
-    log of the sum of p(x, h) / q(h), `[B]`, and of p(z, x, h) / q(h), `[B, K]`."""
-    k, n = model.means.shape[0], x.shape[0]
-    told = model.encode(tf.tile(x, [k, 1]), tf.repeat(tf.eye(k), n, axis=0))
-    mean, logstd = (tf.reshape(each, [k, 1, n, -1]) for each in told)
+def weigh_mixture(model: gmvae.MixtureVAE, x: tf.Tensor, q_z: tf.Tensor, n_samples: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The weights of n_samples samples of q(h | x), and of each q(h | x) that is told a component in place of q(z | x),
+    all as samples of their mixture (Veach & Guibas 1995, the balance heuristic): log of the sum of p(x, h) / q(h),
+    `[B]`, and of p(z, x, h) / q(h), `[B, K]`."""
+    n, k = q_z.shape
+    told = tf.concat([q_z, tf.repeat(tf.eye(k), n, axis=0)], axis=0)
+    mean, logstd = (tf.reshape(each, [k + 1, 1, n, -1]) for each in model.encode(tf.tile(x, [k + 1, 1]), told))
     with zs.BayesianNet() as posterior:
         zs.Normal("h", mean[:, 0], logstd=logstd[:, 0], n_samples=n_samples)
-    h = tf.reshape(posterior.outputs("h"), [n_samples * k, n, -1])
+    h = tf.reshape(posterior.outputs("h"), [n_samples * (k + 1), n, -1])
     with zs.BayesianNet({"h": h}) as every:
         zs.Normal("h", mean, logstd=logstd, group_ndims=1)
-    log_q = tf.reduce_logsumexp(every.local_log_prob("h"), axis=0) - np.log(k).astype(np.float32)
+    log_q = tf.reduce_logsumexp(every.local_log_prob("h"), axis=0) - np.log(k + 1).astype(np.float32)
     weighed = weigh_samples(model, x, h, log_q)
     log_w_z = tf.reduce_logsumexp(weighed.log_w + weighed.log_p_z, axis=1)
     return tf.reduce_logsumexp(weighed.log_w, axis=0), tf.transpose(log_w_z)
 
 
-def even_scores(model: gmvae.MixtureVAE, images: np.ndarray, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """log p(x), `[N]`, and p(z | x), `[N, K]`, of uint8 images `[N, 784]` from n_samples samples for each component."""
+def mixture_scores(
+    model: gmvae.MixtureVAE, images: np.ndarray, q_z: np.ndarray, n_samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """log p(x), `[N]`, and p(z | x), `[N, K]`, of uint8 images `[N, 784]` with q(z | x) `[N, K]`, from so many samples
+    of each part of the mixture."""
     part = min(n_samples, 5)
     assert n_samples % part == 0, "some would be left out"
     log_w, log_w_z = [], []
-    for x in utils.slices(gmvae.fixed_binary(images), 200):
-        parts = [weigh_evenly(model, tf.constant(x), part) for _ in range(n_samples // part)]
+    for x, told in zip(utils.slices(gmvae.fixed_binary(images), 200), utils.slices(q_z, 200), strict=True):
+        parts = [weigh_mixture(model, tf.constant(x), tf.constant(told), part) for _ in range(n_samples // part)]
         for sums, each in zip((log_w, log_w_z), zip(*parts, strict=True), strict=True):
             sums.append(logsumexp(each, axis=0))
     total, of_z = np.concatenate(log_w), np.concatenate(log_w_z)
-    return total - np.log(n_samples * model.means.shape[0]), np.exp(of_z - total[:, None])
+    return total - np.log(n_samples * (q_z.shape[1] + 1)), np.exp(of_z - total[:, None])
 
 
-def compare_evenly(training: gmvae.Training, images: np.ndarray, labels: np.ndarray, n_samples: int) -> dict[str, Any]:
-    """The model's own clusters of uint8 images `[N, 784]` with labels `[N]`, and log p(x), as gmvae.py scores them and
-    from the even mixture, by as many samples."""
-    k = training.settings.k
-    usual = gmvae.score(training.model, images, training.classifier(images), n_samples * k, "images")
-    log_likelihood, p_z = even_scores(training.model, images, n_samples)
-    clusters, evenly = usual.p_z.argmax(axis=-1), p_z.argmax(axis=-1)
-    accuracies = utils.cluster_scores(clusters, evenly, labels, k)
+def compare_with_mixture(
+    training: gmvae.Training, images: np.ndarray, labels: np.ndarray, n_samples: int
+) -> dict[str, Any]:
+    """The clusters of uint8 images `[N, 784]` with labels `[N]` by q(z | x) and by the model itself, and log p(x), as
+    gmvae.py scores them and, but for the first, from the mixture, by as many samples."""
+    k, q_z = training.settings.k, training.classifier(images)
+    usual = gmvae.score(training.model, images, q_z, n_samples * (k + 1), "images")
+    log_likelihood, p_z = mixture_scores(training.model, images, q_z, n_samples)
+    clusters = {
+        name: probabilities.argmax(axis=-1)
+        for name, probabilities in (("accuracy", q_z), ("accuracy_model", usual.p_z), ("accuracy_mixture", p_z))
+    }
     return {
         "images": len(images),
-        "samples": n_samples * k,
-        "accuracy_model": accuracies["accuracy"],
-        "accuracy_model_evenly": accuracies["accuracy_model"],
-        "changed": float(np.mean(clusters != evenly)),
+        "samples": n_samples * (k + 1),
+        **{name: utils.cluster_accuracy(each, labels, k, 10) for name, each in clusters.items()},
+        "changed": float(np.mean(clusters["accuracy_model"] != clusters["accuracy_mixture"])),
         "log_likelihood": float(usual.log_likelihood.mean(dtype=float)),
-        "log_likelihood_evenly": float(log_likelihood.mean(dtype=float)),
+        "log_likelihood_mixture": float(log_likelihood.mean(dtype=float)),
     }
 
 
@@ -337,8 +344,8 @@ def run(settings: gmvae_likelihood.Settings, folder: RunFolder, images: Images) 
         "inside": dict(zip(MEASURES, training.inside.numpy().T.tolist(), strict=True)),
         "bounds": training.bounds.numpy().tolist(),
         "test": split_gap(training, at_equal_distances(images.test, SPLIT), SPLIT_STEPS, COUNTS, REFERENCE),
-        "even": compare_evenly(
-            training, *(at_equal_distances(each, EVEN) for each in (images.test, images.test_labels)), EVEN_SAMPLES
+        "mixture": compare_with_mixture(
+            training, *(at_equal_distances(each, MIXED) for each in (images.test, images.test_labels)), MIXED_SAMPLES
         )
         if settings.factorised
         else None,

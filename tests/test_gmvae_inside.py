@@ -195,7 +195,7 @@ def test_the_gap_is_split_as_by_quadrature(pure):
     assert found["convergence"]["optimised"]["log_likelihood"][0] > found["convergence"]["ours"]["log_likelihood"][0]
 
 
-def test_the_even_mixture_finds_what_q_was_not_told():
+def test_the_mixture_finds_what_q_was_not_told():
     """p(x) and p(z|x) against quadrature; and samples that were told the wrong component miss it."""
     model, x, _ = small_model(pure=True)
     model.means.assign([[-3.0], [0.0], [3.0]])
@@ -204,7 +204,8 @@ def test_the_even_mixture_finds_what_q_was_not_told():
     kernel = model.decoder.layers[-1].kernel
     kernel.assign(0.1 * kernel)
     images = (255 * x).astype(np.uint8)
-    log_likelihood, p_z = inside.even_scores(model, images, 10_000)
+    told = np.eye(K, dtype=np.float32)[np.ones(B, int)]
+    log_likelihood, p_z = inside.mixture_scores(model, images, told, 10_000)
     h = np.linspace(-12, 12, 4001)
     logits = model.decode(tf.constant(h[:, None].astype(np.float32))).numpy().astype(float)
     log_x = (x[:, None] * logits - np.logaddexp(0, logits)).sum(axis=-1)  # [B, H]
@@ -220,14 +221,14 @@ def test_the_even_mixture_finds_what_q_was_not_told():
 
         @staticmethod
         def classifier(images):
-            return np.eye(K, dtype=np.float32)[np.ones(len(images), int)]
+            return told
 
     Trained.model = model
-    found = inside.compare_evenly(Trained, images, np.arange(B), 100)
-    assert (found["images"], found["samples"]) == (B, 300)
+    found = inside.compare_with_mixture(Trained, images, np.arange(B), 100)
+    assert (found["images"], found["samples"]) == (B, 400)
     assert found["changed"] == np.mean(p_z.argmax(axis=-1) != 1) > 0
-    assert found["log_likelihood_evenly"] == pytest.approx(log_likelihood.mean(), abs=0.3)
-    assert found["log_likelihood"] < found["log_likelihood_evenly"]
+    assert found["log_likelihood_mixture"] == pytest.approx(log_likelihood.mean(), abs=0.3)
+    assert found["log_likelihood"] < found["log_likelihood_mixture"]
 
 
 def test_convergence_is_the_mean_over_all_groups():
@@ -246,7 +247,7 @@ def test_an_interrupted_run_ends_in_the_same_numbers(change, variant, tmp_path, 
     monkeypatch.setattr(inside, "SPLIT_STEPS", 3)
     monkeypatch.setattr(inside, "COUNTS", (1, 5, 50))
     monkeypatch.setattr(inside, "REFERENCE", 100)
-    monkeypatch.setattr(inside, "EVEN_SAMPLES", 1)
+    monkeypatch.setattr(inside, "MIXED_SAMPLES", 10)
     monkeypatch.setattr(inside.gmvae_run, "SHARED", tmp_path / "shared")
     weighted, bound, samples = inside.gmvae_likelihood.MixtureVAE, inside.gmvae_likelihood.MixtureVAE.bound, set()
     monkeypatch.setattr(weighted, "bound", lambda self, *given: samples.add(self.samples) or bound(self, *given))
@@ -270,5 +271,5 @@ def test_an_interrupted_run_ends_in_the_same_numbers(change, variant, tmp_path, 
     assert all(len(curve) == 3 for curve in ours["inside"].values())
     assert len(ours["bounds"]) == 2
     assert samples == ({1, 10} if change else set())
-    assert (ours["even"] is not None) == (variant == ["--pure"])
+    assert (ours["mixture"] is not None) == (variant == ["--pure"])
     run("--resume", "--out", tmp_path / "out")  # nothing is left to do

@@ -292,18 +292,22 @@ def test_what_the_proposal_hides_is_told_of_the_runs_that_have_it(tmp_path, monk
     folder = tmp_path / "gmvae-inside" / "pure"
     folder.mkdir(parents=True)
     (folder / "seed-0.json").write_text("{}")
-    assert set(tables.even().values()) == {""}
-    each = {"accuracy_model": 0.98, "accuracy_model_evenly": 0.97, "changed": 0.0125, "images": 2000, "samples": 500}
-    each |= {"log_likelihood": -86.0, "log_likelihood_evenly": -85.5}
-    (folder / "seed-1.json").write_text(json.dumps({"even": each}))
-    assert tables.even() == {
-        "even accuracy_model": "98.00",
-        "even accuracy_model_evenly": "97.00",
-        "even changed": "1.25",
-        "even log_likelihood": "86.00",
-        "even log_likelihood_evenly": "85.50",
-        "even images": "2{,}000",
-        "even samples": "500",
+    assert {name: value for name, value in tables.mixture().items() if value} == {"mixture runs": "0"}
+    each = {"accuracy": 0.99, "accuracy_model": 0.98, "accuracy_mixture": 0.975, "changed": 0.0125, "images": 2000}
+    each |= {"log_likelihood": -86.0, "log_likelihood_mixture": -85.5, "samples": 550}
+    (folder / "seed-1.json").write_text(json.dumps({"mixture": each}))
+    assert tables.mixture() == {
+        "mixture accuracy": "99.00",
+        "mixture accuracy_model": "98.00",
+        "mixture accuracy_mixture": "97.50",
+        "mixture changed": "1.25",
+        "mixture log_likelihood": "86.00",
+        "mixture log_likelihood_mixture": "85.50",
+        "mixture images": "2{,}000",
+        "mixture samples": "550",
+        "mixture proposal": "0.50",
+        "mixture gap": "1.50",
+        "mixture runs": "1",
     }
 
 
