@@ -130,7 +130,7 @@ def variants() -> tuple[list[str], dict[str, list[str]]]:
         found[name] = [spread([value and scale * np.mean(value[key]) for value in each]) for each in judged]
     found["components"] = [whole([run["components_used"] for run in each]) for each in runs]
     seconds = [[run["seconds"] for run in each if run["config"]["threads"] == 1] for each in runs]
-    found["minutes"] = [f"{np.mean(each) / 60:.0f}" if each else "" for each in seconds]
+    found["minutes"] = [f"{np.median(each) / 60:.0f}" if each else "" for each in seconds]
     return names, found
 
 
@@ -153,7 +153,7 @@ def variants_table() -> str:
         "purity": "purity of samples, %",
         "diversity": "diversity of samples, that of a class being 1",
         "components": "components in use",
-        "minutes": "minutes of training on one core",
+        "minutes": "minutes of training on one core, median",
     }
     return "\n".join(lines + [row(label, found[name]) for name, label in labels.items()])
 

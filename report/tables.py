@@ -434,18 +434,27 @@ def gmvae_plain() -> tuple[dict[str, str], list[str]]:
     }, [row(f"one component, a plain VAE, runs: {len(found)}", told)]
 
 
+def changes_told(changes: np.ndarray) -> str:
+    """As "+0.18 (+0.07 to +0.27)", in LaTeX."""
+    mean, least, greatest = (number(value, "+.2f") for value in (np.mean(changes), min(changes), max(changes)))
+    return f"{mean} ({least} to {greatest})" if len(changes) > 1 else mean
+
+
+def with_error(mean: float, error: float) -> str:
+    """As "0.23 +- 0.05", in LaTeX; without the error where it is not known."""
+    return number(mean, ".2f") if np.isnan(error) else rf"${mean:.2f}\pm{error:.2f}$"
+
+
 def gap_told() -> dict[str, str]:
-    """How the parts of the gap of the pure model and of a random start differ from the default's, in pairs of an image
-    and seed: mean and standard error over images."""
+    """How the parts of the gap of the pure model and of a random start differ from the default's: mean, and least to
+    greatest of the seeds that both have."""
     found = gmvae_figures.inside_runs()
     told = {}
     for variant in ("pure", "random-start"):
         both = zip(*gmvae_figures.pairs(found[variant], found["default"]), strict=True)
         ours, default = map(gmvae_figures.gap_parts, both)
         for part, one, other in zip(("approximation", "amortisation"), ours, default, strict=True):
-            change = one - other
-            error = number(gmvae_figures.standard_error(change), ".2f")
-            told[f"gap {variant} {part}"] = rf"${change.mean():+.2f}\pm{error}$"
+            told[f"gap {variant} {part}"] = changes_told((one - other).mean(axis=1))
     return told
 
 
@@ -466,18 +475,14 @@ def mixture() -> dict[str, str]:
     """The pure model's p(z | x) by proposals of which some were not told q(z | x), in the mean of the runs that have
     it."""
     found = [run["mixture"] for run in gmvae_figures.runs("gmvae-inside/pure") if run.get("mixture")]
-    scales = {name: (100, ".2f") for name in ("accuracy", "accuracy_model", "accuracy_mixture", "changed")}
-    scales |= {name: (-1, ".2f") for name in ("log_likelihood", "log_likelihood_mixture")}
-    scales |= {name: (1, ",.0f") for name in ("images", "samples")}
+    shares = ("accuracy", "accuracy_model", "accuracy_mixture", "changed", "changed_by_noise")
+    scales = {name: (100, ".2f") for name in shares} | {name: (1, ",.0f") for name in ("images", "samples")}
     values = {
         name: number(np.mean([scale * each[name] for each in found]), form) if found else ""
         for name, (scale, form) in scales.items()
     }
-    for name, more, less in (
-        ("proposal", "accuracy_model", "accuracy_mixture"),
-        ("gap", "accuracy", "accuracy_mixture"),
-    ):
-        values[name] = number(np.mean([100 * (each[more] - each[less]) for each in found]), ".2f") if found else ""
+    behind = [100 * (each["accuracy"] - each["accuracy_mixture"]) for each in found]
+    values["gap"] = number(np.mean(behind), ".2f") if found else ""
     values["runs"] = number(len(found), ".0f")
     return {f"mixture {name}": value for name, value in values.items()}
 
@@ -488,7 +493,7 @@ def gmvae_long() -> dict[str, str]:
     config, test = run["config"], run["test"]
     return {
         "long nll": number(test["nll"], ".2f"),
-        "long gap": number(-test["elbo"] - test["nll"], ".1f"),
+        "long bound": number(test["elbo"], ".2f"),
         "long accuracy": number(100 * test["accuracy"], ".1f"),
         "long components": number(run["components_used"]),
         "long epochs": number(config["epochs"]),
@@ -601,11 +606,14 @@ def gmvae_ablation() -> tuple[dict[str, str], list[str]]:
 def purity_costs() -> dict[str, str]:
     """What --pure costs in likelihood against the default with the same epochs: by itself, seed by seed, and at half
     the budget with all weights, without the generation term, with the pull of a plain bound, and with neither. And how
-    many nats more the importance samples leave its estimate short of gmvae_inside.py's log p(x) than the default's."""
+    many nats more the importance samples leave its estimate short of gmvae_inside.py's log p(x) than the default's.
+    With standard errors over seeds, and over images where log p(x) is that of gmvae_inside.py."""
 
     def told(costs: list[float]) -> str:
-        mean, least, greatest = (number(value, ".2f") for value in (np.mean(costs), min(costs), max(costs)))
-        return f"{mean} ({least} to {greatest})" if len(costs) > 1 else mean
+        return with_error(np.mean(costs), error(costs))
+
+    def error(costs: list[float]) -> float:
+        return float(np.std(costs, ddof=1) / np.sqrt(len(costs))) if len(costs) > 1 else np.nan
 
     def short(n_samples: int) -> list[float]:
         return [
@@ -625,16 +633,19 @@ def purity_costs() -> dict[str, str]:
         for pure, plain in whole
         if pure["config"]["threads"] == plain["config"]["threads"]
     ]
+    shorts = short(samples)
+    by_reference = gmvae_figures.reference_gains(inside["pure"], inside["default"])
     values = {
         "purity cost": told(costs),
         "purity cost, bound": told([plain["test"]["elbo"] - pure["test"]["elbo"] for pure, plain in whole]),
         "purity seeds": number(len(whole)),
-        "purity times": number(np.mean(times), ".1f"),
+        "purity times": number(np.median(times), ".1f"),
         "purity samples": number(samples),
         "purity samples, half": number(few),
-        "purity short": told(short(samples)),
+        "purity short": told(shorts),
         "purity short, half": told(short(few)),
-        "purity left": number(np.mean(costs) - np.mean(short(samples)), ".2f"),
+        "purity left": with_error(np.mean(costs) - np.mean(shorts), np.hypot(error(costs), error(shorts))),
+        "purity cost, reference": with_error(by_reference.mean(), gmvae_figures.standard_error(by_reference)),
         "purity images": number(inside["pure"][0]["test"]["images"]),
     }
     plain = gmvae_figures.runs("gmvae-likelihood/nothing")

@@ -61,7 +61,7 @@ def test_variants_are_told_by_mean_worst_and_best(readme, tmp_path, monkeypatch)
     assert "| purity of samples, % |  | 99.00 |" in table
     assert "| diversity of samples, that of a class being 1 |  | 0.62 |" in table
     assert "| components in use | 8 to 9 | 9 |" in table
-    assert "| minutes of training on one core | 15 |  |" in table
+    assert "| minutes of training on one core, median | 15 |  |" in table
 
 
 def test_what_the_command_tells_of_fewer_samples(readme, tmp_path, monkeypatch):
