@@ -190,7 +190,7 @@ def inside_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 1.9))
+    figure = Figure(figsize=(WIDTH, 2.0))
     axes = figure.subplots(2, 3, sharex=True).ravel()
     panels = {
         "within": "KL within the component (nats)",
@@ -248,7 +248,7 @@ def gap_figure() -> Drawn | None:
     found = inside_runs()
     if not found:
         return None
-    figure = Figure(figsize=(WIDTH, 1.4))
+    figure = Figure(figsize=(WIDTH, 1.5))
     parts, estimate, effective = figure.subplots(1, 3)
     for position, (variant, each) in enumerate(found.items()):
         approximation, amortisation = (
@@ -316,7 +316,7 @@ def pareto_figure() -> Drawn | None:
     plain = runs("gmvae-likelihood/nothing")  # the default at the same budget
     if not plain or any(len(each) < 2 for each in found.values()):
         return None
-    figure = Figure(figsize=(WIDTH, 1.5))
+    figure = Figure(figsize=(WIDTH, 1.6))
     accuracy, purity = figure.subplots(1, 2)
     scores = {
         "nll": lambda run: run["test"]["nll"],
@@ -380,7 +380,7 @@ def pictures_figure() -> Drawn | None:
     folders = {name: folder for name, folder in folders.items() if (folder / "pictures.npz").exists()}
     if "gmvae" not in folders:
         return None
-    figure = Figure(figsize=(WIDTH, 2.25))
+    figure = Figure(figsize=(WIDTH, 2.4))
     axes = figure.subplots(2, len(folders), squeeze=False, height_ratios=[0.95, 1])
     told = []
     for (name, folder), (draws, confusion) in zip(folders.items(), axes.T, strict=True):
