@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import study
 from gmm_figures import WIDTH, Drawn, span
 from matplotlib import patheffects
 from matplotlib.figure import Figure
@@ -427,6 +428,11 @@ def draw() -> str:
 
 def main() -> None:
     """Writes the figures and the README.md beside them."""
+    try:
+        study.check_shown(PLOTS, RESULTS)
+    except ValueError as error:
+        print(f"error: {error}; git checkout plots restores figures", file=sys.stderr)
+        sys.exit(2)
     OUT.mkdir(parents=True, exist_ok=True)
     text = draw()
     utils.write_text(OUT / "README.md", text)

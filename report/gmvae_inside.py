@@ -23,10 +23,6 @@ already. Half as many steps show how far Adam has come. log p(x) itself is estim
 optimised q(h | x), and beside that from 1 to 5000 other samples of either q(h | x), with their effective number,
 (sum w)^2 / sum w^2.
 
-A factorised posterior's q(h | x) is told q(z | x), and so may hide from the model's own p(z | x) what another component
-has of the image. On 5,000 test images at equal distances that is estimated once more, from the mixture of q(h | x) and
-of what it is when told each component in place of q(z | x), as many samples of each.
-
     python report/gmvae_inside.py --change pull_weight=0 -- --seed 0 --out FOLDER
 
 The command line is that of gmvae_run.py, with gmvae_likelihood.py's settings to change. metrics.json has all of it, and
@@ -55,7 +51,6 @@ import zhusuan as zs  # isort: skip
 
 WATCHED, WATCHED_SAMPLES = 2000, 50  # training images, and samples of h for each
 SPLIT, SPLIT_STEPS, SPLIT_RATE = 200, 1000, 0.02  # test images; steps of Adam for each, and its first step size
-MIXED, MIXED_SAMPLES = 5000, 200  # test images; samples of h from each part of the mixture
 REFERENCE = 50_000  # samples of the optimised q(h | x) that stand for log p(x)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of samples for log p(x)
 MEASURES = (
@@ -269,62 +264,6 @@ def split_gap(
     }
 
 
-@tf.function(jit_compile=True)
-def weigh_mixture(model: gmvae.MixtureVAE, x: tf.Tensor, q_z: tf.Tensor, n_samples: int) -> tf.Tensor:
-    """log of the sum of p(z, x, h) / q(h), `[B, K]`, over n_samples samples h of q(h | x), and of each q(h | x) that is
-    told a component in place of q(z | x), all as samples of their mixture (Veach & Guibas 1995, the balance
-    heuristic)."""
-    n, k = q_z.shape
-    told = tf.concat([q_z, tf.repeat(tf.eye(k), n, axis=0)], axis=0)
-    mean, logstd = (tf.reshape(each, [k + 1, 1, n, -1]) for each in model.encode(tf.tile(x, [k + 1, 1]), told))
-    with zs.BayesianNet() as posterior:
-        zs.Normal("h", mean[:, 0], logstd=logstd[:, 0], n_samples=n_samples)
-    h = tf.reshape(posterior.outputs("h"), [n_samples * (k + 1), n, -1])
-    with zs.BayesianNet({"h": h}) as every:
-        zs.Normal("h", mean, logstd=logstd, group_ndims=1)
-    log_q = tf.reduce_logsumexp(every.local_log_prob("h"), axis=0) - np.log(k + 1).astype(np.float32)
-    weighed = weigh_samples(model, x, h, log_q)
-    return tf.transpose(tf.reduce_logsumexp(weighed.log_w + weighed.log_p_z, axis=1))
-
-
-def mixture_log_joint(model: gmvae.MixtureVAE, images: np.ndarray, q_z: np.ndarray, n_samples: int) -> np.ndarray:
-    """log p(z, x), `[N, K]`, of uint8 images `[N, 784]` with q(z | x) `[N, K]`, from n_samples samples of each part of
-    the mixture."""
-    part = min(n_samples, 5)
-    assert n_samples % part == 0, "some would be left out"
-    log_joint = []
-    for x, told in zip(utils.slices(gmvae.fixed_binary(images), 200), utils.slices(q_z, 200), strict=True):
-        parts = [weigh_mixture(model, tf.constant(x), tf.constant(told), part) for _ in range(n_samples // part)]
-        log_joint.append(logsumexp(parts, axis=0))
-    return np.concatenate(log_joint).astype(float) - np.log(n_samples * (q_z.shape[1] + 1))
-
-
-def compare_with_mixture(
-    training: gmvae.Training, images: np.ndarray, labels: np.ndarray, n_samples: int
-) -> dict[str, Any]:
-    """The clusters of uint8 images `[N, 784]` with labels `[N]` by q(z | x), and by the model itself as gmvae.py scores
-    it and by as many samples of the mixture; and how many images change their cluster between the two, and between
-    two halves of the mixture's samples, which is noise."""
-    k, q_z = training.settings.k, training.classifier(images)
-    usual = gmvae.score(training.model, images, q_z, n_samples * (k + 1), "images")
-    halves = [mixture_log_joint(training.model, images, q_z, n_samples // 2) for _ in range(2)]
-    clusters = {
-        name: scores.argmax(axis=-1)
-        for name, scores in (
-            *(("accuracy", q_z), ("accuracy_model", usual.p_z)),
-            ("accuracy_mixture", np.logaddexp(*halves)),
-        )
-    }
-    one, other = (half.argmax(axis=-1) for half in halves)
-    return {
-        "images": len(images),
-        "samples": n_samples * (k + 1),
-        **{name: utils.cluster_accuracy(each, labels, k, 10) for name, each in clusters.items()},
-        "changed": float(np.mean(clusters["accuracy_model"] != clusters["accuracy_mixture"])),
-        "changed_by_noise": float(np.mean(one != other)),
-    }
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # A run
 # ---------------------------------------------------------------------------------------------------------------------
@@ -343,11 +282,6 @@ def run(settings: gmvae_likelihood.Settings, folder: RunFolder, images: Images) 
         "inside": dict(zip(MEASURES, training.inside.numpy().T.tolist(), strict=True)),
         "bounds": training.bounds.numpy().tolist(),
         "test": split_gap(training, at_equal_distances(images.test, SPLIT), SPLIT_STEPS, COUNTS, REFERENCE),
-        "mixture": compare_with_mixture(
-            training, *(at_equal_distances(each, MIXED) for each in (images.test, images.test_labels)), MIXED_SAMPLES
-        )
-        if settings.factorised
-        else None,
         "seconds": float(training.seconds),
         "compile_seconds": float(training.compile_seconds),
     }

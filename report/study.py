@@ -160,6 +160,11 @@ RUNS = [
         )
         for run in variants(3, f"gmvae-inside/{name}", *argv, script="gmvae_inside", **changes)
     ),
+    # Of models that gmvae-pure leaves in report/runs/.
+    *(
+        Run(f"gmvae-mixture/seed-{s}", ("report/gmvae_mixture.py", "--model", f"report/runs/gmvae-pure/seed-{s}"))
+        for s in range(5, 10)
+    ),
     *(
         Run(f"gmm-sweep/{axis}", ("report/gmm_sweep.py", "--axis", axis))
         for axis in ("n", "k", "separation", "weight_ratio", "std_ratio", "anisotropy", "fitted_k")
@@ -306,6 +311,21 @@ def copy(file: Path, to: Path) -> None:
     part = to.with_name(f".{to.name}.part")
     shutil.copy(file, part)
     os.replace(part, to)
+
+
+def check_shown(plots: Path, results: Path) -> None:
+    """The figures of both scripts, which any run of theirs replaces, must be those of the runs that report and README
+    tell of, as far as there are both.
+
+    Raises:
+        ValueError: they are of another run.
+    """
+    for name, folder in SHOWN.items():
+        paths = plots / folder / "metrics.json", results / f"{name}.json"
+        if all(path.is_file() for path in paths):
+            shown, told = (json.loads(path.read_text())["config"] | {"out": ""} for path in paths)
+            if shown != told:
+                raise ValueError(f"plots/{folder}: wanted the run of report/results/{name}.json, found another")
 
 
 def chosen(runs: Sequence[Run], names: Sequence[str]) -> list[Run]:

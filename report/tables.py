@@ -472,18 +472,22 @@ def inside() -> dict[str, str]:
 
 
 def mixture() -> dict[str, str]:
-    """The pure model's p(z | x) by proposals of which some were not told q(z | x), in the mean of the runs that have
-    it."""
-    found = [run["mixture"] for run in gmvae_figures.runs("gmvae-inside/pure") if run.get("mixture")]
-    shares = ("accuracy", "accuracy_model", "accuracy_mixture", "changed", "changed_by_noise")
-    scales = {name: (100, ".2f") for name in shares} | {name: (1, ",.0f") for name in ("images", "samples")}
-    values = {
-        name: number(np.mean([scale * each[name] for each in found]), form) if found else ""
-        for name, (scale, form) in scales.items()
+    """The pure model's p(z | x) by samples of which some were not told q(z | x), in the mean of the runs that there
+    are."""
+    found = gmvae_figures.runs("gmvae-mixture")
+    forms = {
+        **dict.fromkeys(
+            ("accuracy", "accuracy_model", "accuracy_mixture", "changed", "changed_by_noise"), (100, ".2f")
+        ),
+        **dict.fromkeys(("images", "samples"), (1, ",.0f")),
     }
-    behind = [100 * (each["accuracy"] - each["accuracy_mixture"]) for each in found]
-    values["gap"] = number(np.mean(behind), ".2f") if found else ""
-    values["runs"] = number(len(found), ".0f")
+    values = {
+        name: number(np.mean([scale * run[name] for run in found]), form) if found else ""
+        for name, (scale, form) in forms.items()
+    }
+    behind = [100 * (run["accuracy"] - run["accuracy_mixture"]) for run in found]
+    values["gap"] = compact(behind) if found else ""
+    values["runs"] = number(len(found))
     return {f"mixture {name}": value for name, value in values.items()}
 
 
@@ -689,8 +693,10 @@ def gmvae_labels() -> tuple[dict[str, str], list[str]]:
     ]
     told = {"labels change": number(np.mean(changes), "+.2f"), "labels pairs": number(len(changes))}
     alone = gmvae_figures.runs("gmvae-labels-alone/10")
-    names = ("error", "accuracy by p", "purity", "nll")
-    scores = [compact(errors("gmvae-labels-alone/10")), *scores_of(alone)[1:]] if alone else [""] * len(names)
+    names = ("error", "accuracy by p", "purity", "runs")
+    scores = (
+        [compact(errors("gmvae-labels-alone/10")), *scores_of(alone)[1:3], number(len(alone))] if alone else [""] * 4
+    )
     told |= {f"labels alone {name}": score for name, score in zip(names, scores, strict=True)}
     return told, lines if len(lines) > 3 else []
 
@@ -883,25 +889,10 @@ def generated() -> str:
     return "\n".join(text) + "\n"
 
 
-def check_figures() -> None:
-    """The figures of both scripts, which any run of theirs replaces, must be those of the runs that captions tell of.
-
-    Raises:
-        ValueError: they are of another run.
-    """
-    for name, folder in study.SHOWN.items():
-        shown, told = (
-            json.loads(path.read_text())["config"] | {"out": ""}
-            for path in (ROOT / "plots" / folder / "metrics.json", RESULTS / f"{name}.json")
-        )
-        if shown != told:
-            raise ValueError(f"plots/{folder}: wanted the run of report/results/{name}.json, found another")
-
-
 def main() -> None:
     """Writes generated.tex, whole or not at all."""
     try:
-        check_figures()
+        study.check_shown(ROOT / "plots", RESULTS)
         utils.write_text(OUT, generated())
     except (ValueError, OSError) as error:
         print(f"error: {error}; make study writes results, and git checkout plots restores figures", file=sys.stderr)

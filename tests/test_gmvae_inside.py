@@ -195,42 +195,6 @@ def test_the_gap_is_split_as_by_quadrature(pure):
     assert found["convergence"]["optimised"]["log_likelihood"][0] > found["convergence"]["ours"]["log_likelihood"][0]
 
 
-def test_the_mixture_finds_what_q_was_not_told():
-    """p(x) and p(z|x) against quadrature; and samples that were told the wrong component miss it."""
-    model, x, _ = small_model(pure=True)
-    model.means.assign([[-3.0], [0.0], [3.0]])
-    model.logstds.assign(tf.fill([K, 1], -1.0))
-    model.encode = lambda x, q_z: (q_z @ model.means, tf.fill([len(x), 1], -0.5))
-    kernel = model.decoder.layers[-1].kernel
-    kernel.assign(0.1 * kernel)
-    images = (255 * x).astype(np.uint8)
-    told = np.eye(K, dtype=np.float32)[np.ones(B, int)]
-    found = inside.mixture_log_joint(model, images, told, 10_000)
-    h = np.linspace(-12, 12, 4001)
-    logits = model.decode(tf.constant(h[:, None].astype(np.float32))).numpy().astype(float)
-    log_x = (x[:, None] * logits - np.logaddexp(0, logits)).sum(axis=-1)  # [B, H]
-    parts = zip(log_softmax(model.weight_logits.numpy()), model.means.numpy(), model.logstds.numpy(), strict=True)
-    joint = np.stack([log_pi + stats.norm.logpdf(h, m, np.exp(s)) for log_pi, m, s in parts])  # [K, H]
-    log_joint = logsumexp(log_x[:, None] + joint, axis=-1) + np.log(h[1] - h[0])  # [B, K]
-    np.testing.assert_allclose(logsumexp(found, axis=-1), logsumexp(log_joint, axis=-1), atol=0.05)
-    p_z = softmax(log_joint, axis=-1)
-    np.testing.assert_allclose(softmax(found, axis=-1), p_z, atol=0.03)
-    assert p_z.max() < 0.99, "more than one component has something of an image"
-
-    class Trained:
-        settings = Small(pure=True)
-
-        @staticmethod
-        def classifier(images):
-            return told
-
-    Trained.model = model
-    found = inside.compare_with_mixture(Trained, images, np.arange(B), 100)
-    assert (found["images"], found["samples"]) == (B, 400)
-    assert found["changed"] == np.mean(p_z.argmax(axis=-1) != 1) > found["changed_by_noise"] == 0
-    assert found["accuracy"] == found["accuracy_mixture"] == 1 / B, "one cluster has all images"
-
-
 def test_convergence_is_the_mean_over_all_groups():
     log_w = np.random.default_rng(0).normal(size=(11, 2))
     found = inside.convergence(log_w, (1, 5))
@@ -247,7 +211,6 @@ def test_an_interrupted_run_ends_in_the_same_numbers(change, variant, tmp_path, 
     monkeypatch.setattr(inside, "SPLIT_STEPS", 3)
     monkeypatch.setattr(inside, "COUNTS", (1, 5, 50))
     monkeypatch.setattr(inside, "REFERENCE", 100)
-    monkeypatch.setattr(inside, "MIXED_SAMPLES", 10)
     monkeypatch.setattr(inside.gmvae_run, "SHARED", tmp_path / "shared")
     weighted, bound, samples = inside.gmvae_likelihood.MixtureVAE, inside.gmvae_likelihood.MixtureVAE.bound, set()
     monkeypatch.setattr(weighted, "bound", lambda self, *given: samples.add(self.samples) or bound(self, *given))
@@ -271,5 +234,4 @@ def test_an_interrupted_run_ends_in_the_same_numbers(change, variant, tmp_path, 
     assert all(len(curve) == 3 for curve in ours["inside"].values())
     assert len(ours["bounds"]) == 2
     assert samples == ({1, 10} if change else set())
-    assert (ours["mixture"] is not None) == (variant == ["--pure"])
     run("--resume", "--out", tmp_path / "out")  # nothing is left to do

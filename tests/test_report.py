@@ -46,18 +46,20 @@ def test_another_result_makes_them_stale(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("changed", [{"seed": 5}, {"no_augment": True}])
 def test_figures_of_another_run_are_refused(changed, tmp_path, monkeypatch, capsys):
-    for folder in tables.study.SHOWN.values():
+    for name, folder in tables.study.SHOWN.items():
         (tmp_path / "plots" / folder).mkdir(parents=True)
-        shutil.copy(tiny.PROJECT / "plots" / folder / "metrics.json", tmp_path / "plots" / folder)
+        shutil.copy(tables.RESULTS / f"{name}.json", tmp_path / "plots" / folder / "metrics.json")
     path = tmp_path / "plots" / "gmvae-pure" / "metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text(json.dumps(metrics | {"config": metrics["config"] | changed}))
     monkeypatch.setattr(tables, "ROOT", tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        tables.main()
-    assert stopped.value.code == 2
+    monkeypatch.setattr(tables.gmvae_figures, "PLOTS", tmp_path / "plots")
     error = "error: plots/gmvae-pure: wanted the run of report/results/gmvae-pure/seed-0.json, found another; "
-    assert capsys.readouterr().err.startswith(error)
+    for main in (tables.main, tables.gmvae_figures.main):
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err.startswith(error)
 
 
 @pytest.mark.parametrize("kind", ["val", "rows"])
@@ -287,25 +289,24 @@ def test_the_limit_is_told_at_the_least_and_the_greatest_n(monkeypatch):
     }
 
 
-def test_what_the_proposal_hides_is_told_of_the_runs_that_have_it(tmp_path, monkeypatch):
+def test_what_the_proposal_hides_is_told_of_the_runs_that_there_are(tmp_path, monkeypatch):
     monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path)
-    folder = tmp_path / "gmvae-inside" / "pure"
-    folder.mkdir(parents=True)
-    (folder / "seed-0.json").write_text("{}")
     assert {name: value for name, value in tables.mixture().items() if value} == {"mixture runs": "0"}
-    each = {"accuracy": 0.99, "accuracy_model": 0.98, "accuracy_mixture": 0.975, "changed": 0.0125, "images": 2000}
-    each |= {"changed_by_noise": 0.005, "samples": 550}
-    (folder / "seed-1.json").write_text(json.dumps({"mixture": each}))
+    (tmp_path / "gmvae-mixture").mkdir()
+    for seed, accuracy in ((5, 0.99), (6, 0.985)):
+        run = {"accuracy": accuracy, "accuracy_model": 0.98, "accuracy_mixture": 0.975, "changed": 0.0125}
+        run |= {"changed_by_noise": 0.005, "images": 2000, "samples": 550}
+        (tmp_path / "gmvae-mixture" / f"seed-{seed}.json").write_text(json.dumps(run))
     assert tables.mixture() == {
-        "mixture accuracy": "99.00",
+        "mixture accuracy": "98.75",
         "mixture accuracy_model": "98.00",
         "mixture accuracy_mixture": "97.50",
         "mixture changed": "1.25",
         "mixture changed_by_noise": "0.50",
         "mixture images": "2{,}000",
         "mixture samples": "550",
-        "mixture gap": "1.50",
-        "mixture runs": "1",
+        "mixture gap": "1.25 (1.00--1.50)",
+        "mixture runs": "2",
     }
 
 
@@ -425,7 +426,7 @@ def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
     assert lines == [], "one number of labels is no table"
     assert told["labels change"] == r"\ensuremath{-0.25}"  # of seed 0, which both have
     assert told["labels pairs"] == "1"
-    assert told["labels alone error"] == told["labels alone nll"] == ""
+    assert told["labels alone error"] == told["labels alone runs"] == ""
     variant_runs(tmp_path, "gmvae-labels/100", 0.005)
     variant_runs(tmp_path, "gmvae-labels-alone/100", 0.04)
     variant_runs(tmp_path, "gmvae-labels-alone/10", 0.125, nll=88.0)
@@ -436,7 +437,7 @@ def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
         r"100 & 1 & 0.50 & 4.00 & 99.00 \\",
         r"10, no copies & 1 & 3.00 &  & 99.00 \\",
     ]
-    alone = {"error": "12.50", "accuracy by p": "90.00", "purity": "99.00", "nll": "88.00"}
+    alone = {"error": "12.50", "accuracy by p": "90.00", "purity": "99.00", "runs": "1"}
     told = tables.gmvae_labels()[0]
     assert {name: told[f"labels alone {name}"] for name in alone} == alone
 
