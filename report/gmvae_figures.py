@@ -205,6 +205,7 @@ def inside_figure() -> Drawn | None:
         for variant, each in found.items():
             curves = np.array([run["inside"][measure] for run in each]).T
             span(ax, np.arange(len(curves)), curves, color=VARIANTS[variant], label=variant, markersize=0)
+        # Before the first epoch some lie far from all the rest.
         shown = np.concatenate([run["inside"][measure][1:] for each in found.values() for run in each])
         margin = 0.06 * np.ptp(shown)
         ax.set(title=label, ylim=(shown.min() - margin, shown.max() + margin))

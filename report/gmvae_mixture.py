@@ -5,7 +5,7 @@ may miss what other components have of the image. Here that is estimated once mo
 distances, from the mixture of q(h | x) and of what it is when told each component in place of q(z | x), as many samples
 of each.
 
-    python report/gmvae_mixture.py --model report/runs/gmvae-pure/seed-6 --out FOLDER
+    python report/gmvae_mixture.py --model report/runs/gmvae-pure/seed-5 --out FOLDER
 
 The model is that of a finished run with its weights, which are in the run's folder and not in report/results/.
 metrics.json has the accuracies by q(z | x) and by both estimates, and how many images change their cluster between the
