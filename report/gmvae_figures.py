@@ -330,7 +330,6 @@ def pareto_figure() -> Drawn | None:
     told = []
     # Both weights' numbers stand at the point that they share, one below and one above.
     offsets = {"generation_weight": {"xytext": (-2, -7), "ha": "right"}, "pull_weight": {"xytext": (2, 3)}}
-    offsets = {key: {"textcoords": "offset points", **offset} for key, offset in offsets.items()}
     outline = [patheffects.withStroke(linewidth=1.5, foreground="white")]
     for (key, groups), colour in zip(found.items(), utils.COLOURS, strict=False):
         values = {name: [[score(run) for run in each] for each in groups.values()] for name, score in scores.items()}
@@ -340,7 +339,8 @@ def pareto_figure() -> Drawn | None:
             ax.plot(means["nll"], means[score], ".-", color=colour, label=f"weight {words[key]}")
             ax.plot(dots["nll"], dots[score], ".", color=colour, alpha=0.35, markersize=3)
             for *at, weight in zip(means["nll"], means[score], groups, strict=True):
-                ax.annotate(f"{weight:g}", at, color=colour, fontsize=6, path_effects=outline, **offsets[key])
+                look = {"fontsize": 6, "color": colour, "path_effects": outline}
+                ax.annotate(f"{weight:g}", at, textcoords="offset points", **look, **offsets[key])
         changes = [f"{row[-1] - row[0]:+.2f}" for row in means.values()]
         told.append(
             f"From weight {min(groups):g} to {max(groups):g} {words[key]} -log p(x) changes by {changes[0]} nats, the "

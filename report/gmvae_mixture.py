@@ -85,20 +85,17 @@ def compare(
     k = q_z.shape[1]
     usual = gmvae.score(model, images, q_z, n_samples * (k + 1), "images")
     halves = [mixture_log_joint(model, images, q_z, n_samples // 2) for _ in range(2)]
-    clusters = {
-        name: scores.argmax(axis=-1)
-        for name, scores in (
-            *(("accuracy", q_z), ("accuracy_model", usual.p_z)),
-            ("accuracy_mixture", np.logaddexp(*halves)),
-        )
-    }
-    one, other = (half.argmax(axis=-1) for half in halves)
+    by_q, by_model, by_mixture, *by_halves = (
+        scores.argmax(axis=-1) for scores in (q_z, usual.p_z, np.logaddexp(*halves), *halves)
+    )
     return {
         "images": len(images),
         "samples": n_samples * (k + 1),
-        **{name: utils.cluster_accuracy(each, labels, k, 10) for name, each in clusters.items()},
-        "changed": float(np.mean(clusters["accuracy_model"] != clusters["accuracy_mixture"])),
-        "changed_by_noise": float(np.mean(one != other)),
+        "accuracy": utils.cluster_accuracy(by_q, labels, k, 10),
+        "accuracy_model": utils.cluster_accuracy(by_model, labels, k, 10),
+        "accuracy_mixture": utils.cluster_accuracy(by_mixture, labels, k, 10),
+        "changed": float(np.mean(by_model != by_mixture)),
+        "changed_by_noise": float(np.mean(by_halves[0] != by_halves[1])),
     }
 
 

@@ -475,12 +475,8 @@ def mixture() -> dict[str, str]:
     """The pure model's p(z | x) by samples of which some were not told q(z | x), in the mean of the runs that there
     are."""
     found = gmvae_figures.runs("gmvae-mixture")
-    forms = {
-        **dict.fromkeys(
-            ("accuracy", "accuracy_model", "accuracy_mixture", "changed", "changed_by_noise"), (100, ".2f")
-        ),
-        **dict.fromkeys(("images", "samples"), (1, ",.0f")),
-    }
+    shares = ("accuracy", "accuracy_model", "accuracy_mixture", "changed", "changed_by_noise")
+    forms = {name: (100, ".2f") for name in shares} | {name: (1, ",.0f") for name in ("images", "samples")}
     values = {
         name: number(np.mean([scale * run[name] for run in found]), form) if found else ""
         for name, (scale, form) in forms.items()
