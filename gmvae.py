@@ -147,6 +147,8 @@ class Settings:
     pull_weight: float = setting(10.0)
     classifier_batch_size: int = setting(500)
     convolutional_learning_rate: float = setting(2e-3)  # of a convolutional classifier
+    padding: str = setting("valid")  # of its convolutions
+    last_filters: int = setting(128)  # of its third one
     agreement_weight: float = setting(1.0)
     balance_weight: float = setting(0.4)
     certainty_weight: float = setting(0.1)
@@ -186,7 +188,9 @@ class Settings:
         return self.variant != "default"
 
 
-JUDGE_SETTINGS = Settings(pure=True, restarts=1, embedding_units=0, voting_copies=0)  # a network of one head
+JUDGE_SETTINGS = Settings(  # a network of one head
+    pure=True, restarts=1, embedding_units=0, voting_copies=0, padding="same", last_filters=64
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,8 +292,8 @@ class Classifier(tf.Module):
         self.network = tf.keras.Sequential([tf.keras.Input((PIXELS,))])
         if settings.factorised:
             self.network.add(layers.Reshape((28, 28, 1)))
-            for filters, size, pool in ((16, 5, True), (32, 3, True), (64, 3, False)):
-                self.network.add(layers.Conv2D(filters, size, padding="same", use_bias=False))
+            for filters, size, pool in ((16, 5, True), (32, 3, True), (settings.last_filters, 3, False)):
+                self.network.add(layers.Conv2D(filters, size, padding=settings.padding, use_bias=False))
                 # Pooled first: what follows is monotone, and has a quarter of the work.
                 for layer in (layers.MaxPool2D, *normalised) if pool else normalised:
                     self.network.add(layer())
@@ -723,8 +727,10 @@ class Training:
         bound_gradients = tf.function(self.bound_gradients, jit_compile=True)
         update = tf.function(self.update, jit_compile=True)
         while step < steps:
+            # First, so that both gradients can be computed at once: their noise is drawn in this order.
+            more = self.recognition_gradients() if generating else [None] * len(self.model.learned)
             gradients, bound, share = bound_gradients(images[step], q_z[step], pull)
-            update(gradients, self.recognition_gradients() if generating else [None] * len(gradients))
+            update(gradients, more)
             total += bound
             shares += share
             step += 1

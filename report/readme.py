@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import gmvae_figures
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,11 +28,6 @@ def metrics(part: str) -> list[dict]:
         if run["config"]["seed"] != seed:
             raise ValueError(f"{part}: wanted the run of seed {seed}, found seed {run['config']['seed']}")
     return runs
-
-
-def runs_of(name: str) -> list[dict]:
-    """The metrics of all seeds of a run that there are."""
-    return [json.loads(path.read_text()) for path in sorted((ROOT / "report" / "results" / name).glob("seed-*.json"))]
 
 
 def row(label: str, values: list[str]) -> str:
@@ -77,7 +73,7 @@ def gmvae_table() -> str:
 def about_samples(samples: int) -> str:
     """What the command says of -log p(x) where the table has more importance samples: gmvae_inside.py has the
     estimates from both numbers."""
-    runs = runs_of("gmvae-inside/default")
+    runs = gmvae_figures.runs("gmvae-inside/default")
     usual = runs[0]["config"]["importance_samples"]
     curves = [run["test"]["convergence"]["ours"] for run in runs]
     estimates = [dict(zip(curve["samples"], curve["log_likelihood"], strict=True)) for curve in curves]
@@ -101,7 +97,7 @@ VARIANTS = {  # of part 3, by the folder of their results
 def variants() -> tuple[list[str], dict[str, list[str]]]:
     """The variants of part 3 that have runs; and by name of a score, for each of them, its mean over the runs that
     there are, and worst to best where there are several. Shares are in %."""
-    every = {name: runs_of(name) for name in VARIANTS}
+    every = {name: gmvae_figures.runs(name) for name in VARIANTS}
     names = [name for name, each in every.items() if each]
     runs = [every[name] for name in names]
 

@@ -708,7 +708,7 @@ DESIGNS = {  # of part 3's posterior, as report/gmvae_designs.py names them
 def gmvae_designs(defaults: list[dict[str, Any]]) -> tuple[dict[str, str], list[str]]:
     """The designs of part 3's posterior at one budget, over the runs that there are, and beside them the runs of
     gmvae.py at its defaults, whose design is the first and whose gap is that of the code."""
-    runs = {design: readme.runs_of(f"gmvae-designs/{design}") for design in DESIGNS}
+    runs = {design: gmvae_figures.runs(f"gmvae-designs/{design}") for design in DESIGNS}
     costs = step_costs()
 
     samples = next(run for each in (*runs.values(), defaults) for run in each)["test"]["importance_samples"]
