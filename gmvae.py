@@ -50,7 +50,8 @@ component may lie off the codes of its images:
   - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
     for q(z | x), in the manner of Chen et al. (2016).
 
-With `--no-augment` a near neighbour takes the place of a distorted copy in step 1, and nothing does after that.
+With `--no-augment` a near neighbour by pixels takes the place of a distorted copy in step 1, and nothing does after
+that; so the embeddings know what pixels have to say, and the graph is theirs alone.
 
 `--labels-per-class M` adds labels of M images a class to that: where z is known, q(z | x) in (2) is that z, which makes
 it the labelled bound  E_q(h|x)[ log p(x|h) + log p(z) + log p(h|z) - log q(h|x) ],  with the pull's weight on what it
@@ -655,9 +656,10 @@ class Training:
         """Finds the clusters that the refinement learns, named by the labels where there are any, and for a labelled
         image its label; gives their names to the classifier's."""
         if self.settings.graph_neighbours and self.refinement_epochs:
-            n, weight = self.settings.graph_neighbours, self.settings.pixel_weight
+            n = self.settings.graph_neighbours
             graph = neighbour_graph(self.classifier.embed(self.images), n)
-            graph += weight * neighbour_graph(principal_components(self.images), n)
+            if not self.settings.no_augment:  # whose embeddings have learned from neighbours by pixels
+                graph += self.settings.pixel_weight * neighbour_graph(principal_components(self.images), n)
             q = cut(graph, self.settings)
         else:
             q = self.classifier(self.images)
