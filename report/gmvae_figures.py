@@ -235,8 +235,8 @@ def inside_figure() -> Drawn | None:
     most = max(last, key=lambda name: last[name]["information"])
     seeds = ", ".join(f"{name} {len(each)}" for name, each in found.items())
     return figure, (
-        f"Of these, the {most} model's component tells most of the image, {last[most]['information']:.2f} of the "
-        f"{np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
+        f"Of these, the {most} model's component tells the most about the image, {last[most]['information']:.2f} of "
+        f"the {np.log(10):.2f} nats that ten even ones can (grey line). {fall}"
         f"At the end, in the mean over the seeds: {words}. Information, entropy and effective components are of "
         "E p(z|h) over q(h|x), what the model makes of the image, not of the pure model's fixed classifier. "
         f"On the first {found['default'][0]['watched_images']:,} training images; medians and ranges of seeds "
@@ -368,10 +368,11 @@ def pareto_figure() -> Drawn | None:
         for each in (plain, *found["generation_weight"].values(), *found["pull_weight"].values())
     ]
     told.append(
-        f"Numbers are weights, faint dots seeds ({count} of each weight). But for the default p(z|x) is by samples "
-        f"of a q(h|x) that is told q(z|x). {plain[0]['config']['importance_samples']} "
-        f"importance samples, whose -log p(x) is {below[0]:.1f} below the negative bound by default and up to "
-        f"{max(below):.1f} with the weights here, so that some of the slope may be the estimate's."
+        f"The lines cross at --pure's own weights. Numbers are weights, faint dots seeds ({count} of each). But for "
+        "the default p(z|x) is by samples of a q(h|x) that is told q(z|x). "
+        f"{plain[0]['config']['importance_samples']} importance samples, whose -log p(x) is {below[0]:.1f} below the "
+        f"negative bound by default and up to {max(below):.1f} with the weights here, so that some of the slope may be "
+        "the estimate's."
     )
     return figure, " ".join(told)
 
@@ -382,14 +383,14 @@ def pictures_figure() -> Drawn | None:
     folders = {name: folder for name, folder in folders.items() if (folder / "pictures.npz").exists()}
     if "gmvae" not in folders:
         return None
-    figure = Figure(figsize=(WIDTH, 2.4))
-    axes = figure.subplots(2, len(folders), squeeze=False, height_ratios=[0.95, 1])
+    figure = Figure(figsize=(WIDTH, 3.1))
+    axes = figure.subplots(2, len(folders), squeeze=False, height_ratios=[2, 1])
     told = []
     for (name, folder), (draws, confusion) in zip(folders.items(), axes.T, strict=True):
         metrics = json.loads((folder / "metrics.json").read_text())
         with np.load(folder / "pictures.npz") as shown:
             order = gmvae.clusters_by_class(shown["confusion"])
-            images, counts = shown["draws"][order], shown["confusion"][order]
+            images, counts = shown["draws"][order][:, :7], shown["confusion"][order]
         draws.imshow(gmvae.tiles(images), cmap="gray_r", vmin=0, vmax=1, aspect="auto")
         draws.set(xticks=[], yticks=[], title=PICTURED[name])
         draws.spines[:].set_visible(False)

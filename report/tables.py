@@ -324,7 +324,10 @@ def limit() -> dict[str, str]:
     """How far the maximum of the likelihood is from the Cramer-Rao bound at the least and the greatest N, a number for
     each separation: medians over the parameters."""
     separations = gmm_figures.limit_cells()
-    found = {"limit separations": gmm_figures.listed([number(each) for each in separations])}
+    found = {
+        "limit separations": gmm_figures.listed([number(each) for each in separations]),
+        "limit follows": latex(gmm_figures.limit_follows("mle")),
+    }
     for name, choose in (("first", min), ("last", max)):
         n = choose(next(iter(separations.values())))
         mles = [(of_n[n]["mle"], of_n[n]["bound"]) for of_n in separations.values()]
@@ -688,6 +691,7 @@ def gmvae_labels() -> tuple[dict[str, str], list[str]]:
         for run, labelled in gmvae_figures.pairs(pure, gmvae_figures.runs("gmvae-labels/10"))
     ]
     told = {"labels change": number(np.mean(changes), "+.2f"), "labels pairs": number(len(changes))}
+    told["labelled batch"] = number(gmvae_figures.runs("gmvae-labels/10")[0]["config"]["labelled_batch_size"])
     alone = gmvae_figures.runs("gmvae-labels-alone/10")
     names = ("error", "accuracy by p", "purity", "runs")
     scores = (
@@ -835,7 +839,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     """What the report tells of the settings of `--pure`."""
     config = json.loads((readme.ROOT / "report" / "results" / part / "seed-0.json").read_text())["config"]
     names = (
-        *("elastic", "pull_weight", "contrast_weight", "temperature", "embedding_units"),
+        *("elastic", "pull_weight", "contrast_weight", "temperature", "embedding_units", "last_filters"),
         *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
         "voting_copies",
     )

@@ -44,6 +44,18 @@ def test_another_result_makes_them_stale(tmp_path, monkeypatch):
     assert tables.OUT.read_text() != tables.generated()
 
 
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent.relative_to(tables.RESULTS) for path in tables.RESULTS.glob("gmvae-[pl]*/**/seed-*.json")}),
+    ids=str,
+)
+def test_runs_that_are_pooled_have_the_same_settings(folder):
+    its_own = {"seed", "out", "threads", "versions"}
+    found = [json.loads(path.read_text())["config"] for path in (tables.RESULTS / folder).glob("seed-*.json")]
+    settings = [{name: value for name, value in config.items() if name not in its_own} for config in found]
+    assert all(each == settings[0] for each in settings)
+
+
 @pytest.mark.parametrize("changed", [{"seed": 5}, {"no_augment": True}])
 def test_figures_of_another_run_are_refused(changed, tmp_path, monkeypatch, capsys):
     for name, folder in tables.study.SHOWN.items():
