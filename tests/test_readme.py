@@ -41,7 +41,7 @@ def test_another_result_makes_the_tables_stale(readme, tmp_path, monkeypatch):
 
 
 def test_variants_are_told_by_mean_worst_and_best(readme, tmp_path, monkeypatch):
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme.gmvae_figures, "RESULTS", tmp_path / "report" / "results")
     for name, nlls, error in (("gmvae", (80.0, 81.0, 85.0), None), ("gmvae-labels/10", (90.0,), 0.0125)):
         folder = tmp_path / "report" / "results" / name
         folder.mkdir(parents=True)
@@ -65,7 +65,7 @@ def test_variants_are_told_by_mean_worst_and_best(readme, tmp_path, monkeypatch)
 
 
 def test_what_the_command_tells_of_fewer_samples(readme, tmp_path, monkeypatch):
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme.gmvae_figures, "RESULTS", tmp_path / "report" / "results")
     folder = tmp_path / "report" / "results" / "gmvae-inside" / "default"
     folder.mkdir(parents=True)
     for seed, more in enumerate((0.25, 0.5)):

@@ -206,6 +206,7 @@ def test_the_table_of_designs_copes_without_results_and_tells_what_they_say(tmp_
     defaults = readme.metrics("gmvae")[:1]
     defaults[0]["test"] |= {"elbo": -89.0, "nll": 85.0, "importance_samples": 500}
     monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(tables.gmvae_figures, "RESULTS", tmp_path / "report" / "results")
     told, lines = tables.gmvae_designs(defaults)
     assert told == {"designs told": "The runs are not finished.", "designs samples": "500"}
     assert lines[2] == r"lower bound, nats per image &  &  &  & \ensuremath{-89.00} (0.00) \\"
@@ -240,7 +241,7 @@ def variant_runs(folder, name, *errors, nll=86.0):
     for seed, error in enumerate(errors):
         test = {"accuracy": 1 - error, "accuracy_model": 0.9, "error": error, "nll": nll + seed}
         test["elbo"] = -test["nll"] - 3
-        config = {"seed": seed, "epochs": 30, "importance_samples": 500, "threads": 1}
+        config = {"seed": seed, "epochs": 30, "importance_samples": 500, "threads": 1, "labelled_batch_size": 100}
         run = {"config": config, "test": test, "sample_purity": {"mean": 0.99}, "seconds": nll}
         (folder / name / f"seed-{seed}.json").write_text(json.dumps(run))
 
@@ -286,12 +287,14 @@ def test_the_limit_is_told_at_the_least_and_the_greatest_n(monkeypatch):
             "rms_error": dict(zip(names, (error, 0.0, 99.0), strict=True)),
             "coverage": dict.fromkeys(names, coverage),
         }
+        mle["interval"] = {"rms_error": [1.0, 1.05 if coverage > 0.9 else 1.2], "coverage": [0.9, 0.96]}
         return {"mle": mle, "bound": dict.fromkeys(names, 2.0)}
 
     cells = {1.5: {1000: cell(2.1, 0.9), 100: cell(3.0, 0.4)}, 4.0: {100: cell(2.5, 0.8), 1000: cell(2.0, 0.95)}}
     monkeypatch.setattr(tables.gmm_figures, "limit_cells", lambda: cells)
     assert tables.limit() == {
         "limit separations": "1.5 and 4",
+        "limit follows": "nowhere at a separation of 1.5 and from $N=$~1,000 on at a separation of 4",
         "limit first n": "100",
         "limit first ratios": "1.50 and 1.25",
         "limit first coverage": "40 and 80",
@@ -437,7 +440,7 @@ def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
     told, lines = tables.gmvae_labels()
     assert lines == [], "one number of labels is no table"
     assert told["labels change"] == r"\ensuremath{-0.25}"  # of seed 0, which both have
-    assert told["labels pairs"] == "1"
+    assert (told["labels pairs"], told["labelled batch"]) == ("1", "100")
     assert told["labels alone error"] == told["labels alone runs"] == ""
     variant_runs(tmp_path, "gmvae-labels/100", 0.005)
     variant_runs(tmp_path, "gmvae-labels-alone/100", 0.04)
