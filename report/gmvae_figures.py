@@ -368,8 +368,8 @@ def pareto_figure() -> Drawn | None:
         for each in (plain, *found["generation_weight"].values(), *found["pull_weight"].values())
     ]
     told.append(
-        f"The lines cross at the weights that --pure has. Numbers are weights, faint dots seeds ({count} of each). But for "
-        "the default p(z|x) is by samples of a q(h|x) that is told q(z|x). "
+        f"The lines cross at the weights that --pure has. Numbers are weights, faint dots seeds ({count} of each). But "
+        "for the default p(z|x) is by samples of a q(h|x) that is told q(z|x). "
         f"{plain[0]['config']['importance_samples']} importance samples, whose -log p(x) is {below[0]:.1f} below the "
         f"negative bound by default and up to {max(below):.1f} with the weights here, so that some of the slope may be "
         "the estimate's."
