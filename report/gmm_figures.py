@@ -264,7 +264,7 @@ def truth_figure() -> Drawn:
         (
             "error, in\nown $\\sigma$",
             "optimum\nfound, %",
-            "adjusted\nRand index",
+            "ARI",
             "KL, nats\nper point",
         ),
         strict=True,
