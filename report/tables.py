@@ -691,7 +691,6 @@ def gmvae_labels() -> tuple[dict[str, str], list[str]]:
         for run, labelled in gmvae_figures.pairs(pure, gmvae_figures.runs("gmvae-labels/10"))
     ]
     told = {"labels change": number(np.mean(changes), "+.2f"), "labels pairs": number(len(changes))}
-    told["labelled batch"] = number(gmvae_figures.runs("gmvae-labels/10")[0]["config"]["labelled_batch_size"])
     alone = gmvae_figures.runs("gmvae-labels-alone/10")
     names = ("error", "accuracy by p", "purity", "runs")
     scores = (
@@ -841,7 +840,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     names = (
         *("elastic", "pull_weight", "contrast_weight", "temperature", "embedding_units", "last_filters"),
         *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
-        "voting_copies",
+        *("voting_copies", "labelled_batch_size"),
     )
     values = {name: number(config[name]) for name in names}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])

@@ -241,7 +241,7 @@ def variant_runs(folder, name, *errors, nll=86.0):
     for seed, error in enumerate(errors):
         test = {"accuracy": 1 - error, "accuracy_model": 0.9, "error": error, "nll": nll + seed}
         test["elbo"] = -test["nll"] - 3
-        config = {"seed": seed, "epochs": 30, "importance_samples": 500, "threads": 1, "labelled_batch_size": 100}
+        config = {"seed": seed, "epochs": 30, "importance_samples": 500, "threads": 1}
         run = {"config": config, "test": test, "sample_purity": {"mean": 0.99}, "seconds": nll}
         (folder / name / f"seed-{seed}.json").write_text(json.dumps(run))
 
@@ -440,7 +440,7 @@ def test_the_table_of_labels_has_what_has_run(tmp_path, monkeypatch):
     told, lines = tables.gmvae_labels()
     assert lines == [], "one number of labels is no table"
     assert told["labels change"] == r"\ensuremath{-0.25}"  # of seed 0, which both have
-    assert (told["labels pairs"], told["labelled batch"]) == ("1", "100")
+    assert told["labels pairs"] == "1"
     assert told["labels alone error"] == told["labels alone runs"] == ""
     variant_runs(tmp_path, "gmvae-labels/100", 0.005)
     variant_runs(tmp_path, "gmvae-labels-alone/100", 0.04)
