@@ -725,7 +725,7 @@ class Training:
             the images `[K]`.
         """
         step, total, shares = 0, tf.zeros([]), tf.zeros([self.settings.k])
-        # Two programs of XLA's, with the convolutions between them, where an epoch is not one as a whole.
+        # Two programs of XLA's, with the convolutions beside the first, where an epoch is not one as a whole.
         bound_gradients = tf.function(self.bound_gradients, jit_compile=True)
         update = tf.function(self.update, jit_compile=True)
         while step < steps:
