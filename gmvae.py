@@ -62,7 +62,7 @@ The weights of the heads in step 1 are those of Hu et al. on their lambda = 0.1 
 images, the rest binary ones: any q(z | x) makes (2) a bound.
 
     python gmvae.py                        # MNIST, about 6 minutes on 2 cores
-    python gmvae.py --pure                 # regularised towards clusters of one class
+    python gmvae.py --pure                 # regularised towards clusters of one class, about 13 minutes
     python gmvae.py --labels-per-class 10  # with 100 labels
     python gmvae.py --epochs 1             # a quick look, under 2 minutes
 
