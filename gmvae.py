@@ -45,8 +45,9 @@ component may lie off the codes of its images:
     (Chen et al. 2020). This keeps what differs within a cluster, and makes near what looks alike.
   - After step 1 a graph joins each image to those of the nearest embeddings and, more weakly, of the nearest pixels,
     which seldom err together. It is cut into K clusters (Ng, Jordan & Weiss 2002), and each image joins the majority
-    two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013). q(z | x) is
-    the mean of what it then says of an image and of copies, for which all images are distorted alike.
+    two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013), by a loss
+    that wrong ones weigh less in (Zhang & Sabuncu 2018). q(z | x) is the mean of what it then says of an image and of
+    copies, for which all images are distorted alike.
   - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
     for q(z | x), in the manner of Chen et al. (2016).
 
@@ -143,7 +144,7 @@ class Settings:
     average_steps: int = setting(1000)  # of steps 2 and 3, over which the weights are averaged; at most a tenth of all
     classifier_share: float = setting(0.15)  # epochs of step 1 for one of step 3
     convolutional_share: float = setting(0.3)  # the same with a convolutional classifier
-    refinement_share: float = setting(0.15)  # of the refinement
+    refinement_share: float = setting(0.3)  # of the refinement
     pull_share: float = setting(0.25)  # of step 2
     pull_weight: float = setting(10.0)
     classifier_batch_size: int = setting(500)
@@ -160,6 +161,7 @@ class Settings:
     pixel_weight: float = setting(0.5)  # of neighbours by pixels in the graph, those by embeddings having 1
     refinement_batch_size: int = setting(250)
     cluster_weight: float = setting(1.0)  # in the refinement
+    robustness: float = setting(0.7)  # to wrong clusters, of its loss; 0 makes that the cross-entropy
     voting_copies: int = setting(8)  # distorted copies of an image that have a vote in q(z|x) after that
     generation_weight: float = setting(60.0)  # in the last epochs of steps 2 and 3
     generation_share: float = setting(0.67)  # of the epochs of steps 2 and 3, the last
@@ -190,7 +192,7 @@ class Settings:
 
 
 JUDGE_SETTINGS = Settings(  # a network of one head
-    pure=True, restarts=1, embedding_units=0, voting_copies=0, padding="same", last_filters=64
+    pure=True, restarts=1, embedding_units=0, robustness=0.0, voting_copies=0, padding="same", last_filters=64
 )
 
 
@@ -387,16 +389,17 @@ class Classifier(tf.Module):
         log_p = tf.nn.log_softmax(tf.linalg.set_diag(similarity, tf.fill([n], -np.float32(np.inf))))
         return tf.reduce_mean(tf.gather(log_p, (tf.range(n) + n // 2) % n, batch_dims=1))
 
-    def cross_entropy(
-        self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor
-    ) -> tf.Tensor:
-        """The chosen head's cross-entropy from given clusters `[B]` of images and labels `[L]` of labelled ones, L may
-        be 0; nats per image of each kind, weighted."""
+    def loss(self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """The weighted sum of the chosen head's losses on images with given clusters `[B]`, which may be wrong, and on
+        labelled ones, `[L]`, L may be 0: means of the generalised cross-entropy  (1 - q^r) / r  of Zhang & Sabuncu
+        (2018, equation 6), r the robustness, which gives less weight to what the head finds unlikely; and of the
+        cross-entropy, its limit at r = 0."""
         log_q = self.log_prob(tf.concat([images, labelled], 0), tf.concat([clusters, labels], 0), training=True)
         log_q, log_q_labelled = tf.split(log_q, [len(images), len(labelled)])
-        weights = self.settings
+        weights, r = self.settings, self.settings.robustness
         error = -tf.reduce_sum(log_q_labelled) / max(1, len(labelled))
-        return weights.label_weight * error - weights.cluster_weight * tf.reduce_mean(log_q)
+        losses = -tf.math.expm1(r * log_q) / r if r else -log_q
+        return weights.label_weight * error + weights.cluster_weight * tf.reduce_mean(losses)
 
     def name_clusters(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Chooses the head and the order of its clusters that make labels `[N]` of uint8 images `[N, 784]` most
@@ -702,11 +705,11 @@ class Training:
     def refinement_epoch(
         self, images: tf.Tensor, clusters: tf.Tensor, labelled: tf.Tensor, labels: tf.Tensor, steps: tf.Tensor
     ) -> tf.Tensor:
-        """An epoch of the refinement: the chosen head learns the clusters; the mean cross-entropy."""
+        """An epoch of the refinement: the chosen head learns the clusters; the mean loss."""
         step, total = 0, tf.zeros([])
         while step < steps:
             with tf.GradientTape() as tape:
-                loss = self.classifier.cross_entropy(images[step], clusters[step], labelled[step], labels[step])
+                loss = self.classifier.loss(images[step], clusters[step], labelled[step], labels[step])
             # Other heads get no gradient of their own.
             gradients = tape.gradient(loss, self.classifier.learned)
             self.refinement_optimizer.apply(gradients, self.classifier.learned)
@@ -841,8 +844,8 @@ class Training:
                     data = self.refinement_epoch_data(epoch)
                     loss = self.refinement_epoch(*map(tf.constant, data), tf.constant(len(data[0])))
                     if not np.isfinite(loss):
-                        raise checkpoints.not_finite(f"the cross-entropy in epoch {epoch + 1}")
-                    shown = f"refinement, cross-entropy {loss:.3f} nats per image"
+                        raise checkpoints.not_finite(f"the loss in epoch {epoch + 1}")
+                    shown = f"refinement, loss {loss:.3f}"
                 else:
                     if q_z is None:
                         q_z = self.q_z()

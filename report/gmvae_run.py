@@ -32,7 +32,7 @@ SHARED = Path(__file__).resolve().parent / "runs" / "gmvae-step-1"
 AFTER_STEP_1 = (  # settings that have no part in it
     *("batch_size", "labels_per_class", "pure", "out", "learning_rate", "average_steps", "refinement_share"),
     *("pull_share", "pull_weight", "graph_neighbours", "refinement_batch_size", "cluster_weight", "pixel_weight"),
-    "voting_copies",
+    *("robustness", "voting_copies"),
     *("generation_weight", "generation_share", "generated_images", "label_weight", "labelled_batch_size", "elastic"),
     *("importance_samples", "train_importance_samples", "judged_samples"),
 )

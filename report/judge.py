@@ -35,7 +35,7 @@ def train(images: utils.Images) -> gmvae.Classifier:
     @tf.function
     def step(x: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            loss = judge.cross_entropy(x, labels, *none)
+            loss = judge.loss(x, labels, *none)
         optimizer.apply(tape.gradient(loss, judge.learned), judge.learned)
 
     for epoch in tqdm(range(EPOCHS), unit="epoch", disable=None):

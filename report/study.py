@@ -74,8 +74,8 @@ RUNS = [
     *(
         run
         for m, argv, refinement_share in (
-            *((m, ("--epochs", "6"), 1.5) for m in ("1", "5", "50", "100")),
-            ("10", (), 0.15),
+            *((m, ("--epochs", "6"), 3.0) for m in ("1", "5", "50", "100")),
+            ("10", (), 0.3),
         )
         for run in variants(
             3,
@@ -106,6 +106,7 @@ RUNS = [
             "pixels": {"pixel_weight": 0.0},
             "restarts": {"restarts": 1},
             "refinement": {"refinement_share": 0.0},
+            "robustness": {"robustness": 0.0},
             "elastic": {"elastic": 0.0},
             "votes": {"voting_copies": 0},
         }.items()

@@ -564,6 +564,7 @@ ABLATION = {  # what a run of --pure leaves out
     "pixels": "neighbours by pixels",
     "restarts": "all heads but one",
     "refinement": "self-training, and the graph with it",
+    "robustness": "the robust loss: cross-entropy",
     "elastic": "elastic distortions",
     "votes": "votes of copies",
     "generation": r"generated images \eqref{generation}",

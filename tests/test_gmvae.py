@@ -407,7 +407,7 @@ def rows_of(*numbers):
 def test_the_classifiers_objectives_by_hand():
     """Two heads; against sums over images and clusters, with SciPy's entropies."""
     weights = {"balance_weight": 0.7, "certainty_weight": 0.2, "agreement_weight": 0.9}
-    settings = small_settings(**weights, label_weight=3.0, cluster_weight=0.5)
+    settings = small_settings(**weights, label_weight=3.0, cluster_weight=0.5, robustness=0.6)
     classifier = gmvae.Classifier(settings)
     logits = np.random.default_rng(0).normal(size=(7, 2, K))
     classifier.network = Table(logits)
@@ -423,11 +423,14 @@ def test_the_classifiers_objectives_by_hand():
 
     classifier.head.assign(1)
     batch = rows_of(0, 1, 2), tf.constant([3, 3, 1]), rows_of(5, 6), tf.constant(labels, tf.int32)
-    clusters_alone = -0.5 * np.log(q[[0, 1, 2], 1, [3, 3, 1]]).mean()
+    given = q[[0, 1, 2], 1, [3, 3, 1]]
+    clusters_alone = 0.5 * ((1 - given**0.6) / 0.6).mean()
     error = -np.log(q[[5, 6], 1, labels]).mean()
-    np.testing.assert_allclose(classifier.cross_entropy(*batch), clusters_alone + 3 * error, rtol=1e-4)
+    np.testing.assert_allclose(classifier.loss(*batch), clusters_alone + 3 * error, rtol=1e-4)
     none = batch[2][:0], batch[3][:0]
-    np.testing.assert_allclose(classifier.cross_entropy(*batch[:2], *none), clusters_alone, rtol=1e-4)
+    np.testing.assert_allclose(classifier.loss(*batch[:2], *none), clusters_alone, rtol=1e-4)
+    classifier.settings = small_settings(**weights, label_weight=3.0, cluster_weight=0.5, robustness=0.0)
+    np.testing.assert_allclose(classifier.loss(*batch[:2], *none), -0.5 * np.log(given).mean(), rtol=1e-4)
     np.testing.assert_allclose(classifier(rows_of(4, 2).numpy()), q[[4, 2], 1], rtol=1e-4)
 
 
@@ -1137,9 +1140,9 @@ def test_a_run_that_is_stopped_before_or_in_the_refinement_ends_in_the_same_numb
         tiny.check_equal_runs(tmp_path / name, tmp_path / "unbroken")
 
 
-def test_a_cross_entropy_that_is_not_finite_stops_the_run(small_data, few_steps, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run(small_data, few_steps, tmp_path, monkeypatch):
     monkeypatch.setattr(gmvae.Training, "refinement_epoch", lambda *_: tf.constant(np.nan))
-    with pytest.raises(utils.InputError, match="^the cross-entropy in epoch 2 is not finite; start anew with a larger"):
+    with pytest.raises(utils.InputError, match="^the loss in epoch 2 is not finite; start anew with a larger"):
         run("--data", small_data, *SHORT, "--pure", out=tmp_path / "out")
 
 
