@@ -841,7 +841,7 @@ def gmvae_settings(part: str) -> dict[str, str]:
     names = (
         *("elastic", "pull_weight", "contrast_weight", "temperature", "embedding_units", "last_filters"),
         *("graph_neighbours", "pixel_weight", "generation_weight", "generated_images", "judged_samples"),
-        *("voting_copies", "labelled_batch_size"),
+        *("robustness", "voting_copies", "labelled_batch_size"),
     )
     values = {name: number(config[name]) for name in names}
     values["balance"] = number(config["balance_weight"] / config["certainty_weight"])
