@@ -46,7 +46,7 @@ component may lie off the codes of its images:
   - After step 1 a graph joins each image to those of the nearest embeddings and, more weakly, of the nearest pixels,
     which seldom err together. It is cut into K clusters (Ng, Jordan & Weiss 2002), and each image joins the majority
     two steps away. The nearest head learns these on images and on distorted copies, also bent (Lee 2013), by a loss
-    that wrong ones weigh less in (Zhang & Sabuncu 2018). q(z | x) is the mean of what it then says of an image and of
+    in which wrong ones weigh less (Zhang & Sabuncu 2018). q(z | x) is the mean of what it then says of an image and of
     copies, for which all images are distorted alike.
   - In the last two thirds of the model's epochs the images that it generates from a component are to be of that cluster
     for q(z | x), in the manner of Chen et al. (2016).
@@ -63,7 +63,7 @@ The weights of the heads in step 1 are those of Hu et al. on their lambda = 0.1 
 images, the rest binary ones: any q(z | x) makes (2) a bound.
 
     python gmvae.py                        # MNIST, about 6 minutes on 2 cores
-    python gmvae.py --pure                 # regularised towards clusters of one class, about 13 minutes
+    python gmvae.py --pure                 # regularised towards clusters of one class
     python gmvae.py --labels-per-class 10  # with 100 labels
     python gmvae.py --epochs 1             # a quick look, under 2 minutes
 

@@ -1039,6 +1039,7 @@ def test_each_variant_has_a_folder_of_its_own(tmp_path, monkeypatch, argv, folde
 def test_the_judge_that_is_kept_errs_on_as_many_binary_images_as_it_says():
     found = utils.read_images(str(tiny.PROJECT / "data" / "mnist"))
     judge, error = gmvae.load_judge(found)
+    assert judge.settings.robustness == 0, "its clusters are labels, which are right"
     errors = judge((255 * gmvae.fixed_binary(found.test)).astype(np.uint8)).argmax(axis=-1) != found.test_labels
     assert errors.mean() == pytest.approx(error, abs=2e-4)  # another processor may round an image over the edge
 
